@@ -1,0 +1,71 @@
+"""modelport takes trained models to production.
+
+The public names are bound on first use, so `import modelport` loads no engine and no compiler.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "deploy": "modelport.deploy",
+    "load": "modelport.runtime.predictor",
+    "verify": "modelport.verify.bundle",
+    "inspect": "modelport.inspection",
+    "optimize": "modelport.optimization",
+    "Source": "modelport.frontends.source",
+    "Bundle": "modelport.bundle.read",
+    "Predictor": "modelport.runtime.predictor",
+    "TensorSpec": "modelport.types",
+    "Signature": "modelport.types",
+    "Target": "modelport.types",
+    "Dim": "modelport.types",
+    "ModelportError": "modelport.errors",
+}
+
+__all__ = [*_WHERE, "__version__", "transforms"]
+
+if TYPE_CHECKING:
+    from modelport.bundle.read import Bundle
+    from modelport.deploy import deploy
+    from modelport.errors import ModelportError
+    from modelport.frontends.source import Source
+    from modelport.inspection import inspect
+    from modelport.optimization import optimize
+    from modelport.runtime import transforms
+    from modelport.runtime.predictor import Predictor, load
+    from modelport.types import Dim, Signature, Target, TensorSpec
+    from modelport.verify.bundle import verify
+
+
+def __getattr__(name: str) -> Any:
+    if name == "transforms":
+        return importlib.import_module("modelport.runtime.transforms")
+    if name not in _WHERE:
+        raise AttributeError(f"module 'modelport' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_WHERE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+class _Package(ModuleType):
+    """Keeps `modelport.deploy` and `modelport.verify` functions.
+
+    Rooms of those names exist too, and importing one would otherwise bind it over the function.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _WHERE and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,117 @@
+"""Writes a bundle: everything beside its final place first, then one move."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from modelport.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest, to_json
+from modelport.errors import BundleError
+
+_ALIGNMENT = 64
+_PADDING_ID = 0x6D70
+"""Tag of the extra field that pads zip headers; readers skip tags they do not know."""
+
+
+def is_archive(path: Path) -> bool:
+    return path.suffix == ".zip"
+
+
+@contextmanager
+def staged(output: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A folder to write a bundle's files into; it goes away if the block fails.
+
+    Raises:
+        BundleError: where `output` exists, is no bundle to replace, or cannot be written beside.
+    """
+    _check_output(output, overwrite)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+    except OSError as error:
+        raise BundleError(
+            f"Nothing can be written at {output.parent} ({error.strerror})",
+            hint="Choose another place with -o",
+        ) from error
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _check_output(output: Path, overwrite: bool) -> None:
+    if not output.exists():
+        return
+    # A folder that is not a bundle is never replaced, whatever the user said: it is their data.
+    ours = is_archive(output) if output.is_file() else (output / MANIFEST_NAME).is_file()
+    empty = output.is_dir() and not any(output.iterdir())
+    if not (ours or empty):
+        raise BundleError(f"{output} exists and is not a bundle", hint="Choose another place with -o")
+    if not overwrite and not empty:
+        raise BundleError(f"{output} exists", hint="Pass --overwrite to replace it")
+
+
+def finish(stage: Path, manifest: Manifest, output: Path) -> None:
+    """Lists the staged files in the manifest and moves the whole to its final place."""
+    files = tuple(_entry(stage, path) for path in sorted(stage.rglob("*")) if path.is_file())
+    complete = manifest.model_copy(update={"files": files})
+    (stage / MANIFEST_NAME).write_bytes(to_json(complete))
+    if is_archive(output):
+        partial = stage.with_name(f"{stage.name}.zip")
+        try:
+            _pack(stage, partial)
+            os.replace(partial, output)
+        finally:
+            partial.unlink(missing_ok=True)
+    else:
+        os.chmod(stage, 0o755)  # mkdtemp made it private to its owner
+        _replace_folder(stage, output)
+
+
+def _entry(stage: Path, path: Path) -> FileEntry:
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else None
+        sha256 = digest.hexdigest() if digest else hashlib.sha256(file.read()).hexdigest()
+    return FileEntry(
+        path=path.relative_to(stage).as_posix(), size_bytes=path.stat().st_size, sha256=sha256
+    )
+
+
+def _replace_folder(stage: Path, output: Path) -> None:
+    """Folders cannot be swapped in one step everywhere; the old one is kept until the new stands."""
+    old = stage.with_name(f"{stage.name}.old")
+    if output.exists():
+        os.replace(output, old)
+    try:
+        os.replace(stage, output)
+    except OSError:
+        if old.exists():
+            os.replace(old, output)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _pack(folder: Path, archive: Path) -> None:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
+        for path in files:
+            name = path.relative_to(folder).as_posix()
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            info.external_attr = 0o644 << 16
+            info.extra = _padding(packed.fp.tell() if packed.fp else 0, name)
+            info.file_size = path.stat().st_size
+            with path.open("rb") as source, packed.open(info, "w") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+
+
+def _padding(position: int, name: str) -> bytes:
+    """An extra field that lets the data after the header start at a multiple of the alignment."""
+    start = position + 30 + len(name.encode()) + 4
+    gap = -start % _ALIGNMENT
+    return _PADDING_ID.to_bytes(2, "little") + gap.to_bytes(2, "little") + bytes(gap)

@@ -1,0 +1,193 @@
+"""The contracts of an engine: `Engine` compiles and loads, `Session` runs.
+
+A session sees only `types` and its own library; a compiler may also see `graph` and `passes`.
+The library is imported inside methods, never when the module is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, ClassVar
+
+from modelport.errors import EngineError, EngineUnavailableError, ModelportError
+from modelport.types import Artifact, Feeds, Outputs, Signature, Target
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What an engine takes, so that others can ask before they convert.
+
+    Attributes:
+        opsets: the oldest and the newest opset of the standard domain it reads.
+        quantization: how it wants quantized graphs, `qdq` or None where it takes none.
+        legalize: names of passes that must run before its compiler.
+        source: where these facts come from.
+    """
+
+    opsets: tuple[int, int]
+    quantization: str | None = None
+    legalize: tuple[str, ...] = ()
+    source: str = ""
+
+
+class Session(ABC):
+    """A loaded model, ready to run. A context manager; `close` may be called twice.
+
+    A subclass writes `_run`, and `_close` where its library holds resources.
+    """
+
+    def __init__(self, signature: Signature, engine: str) -> None:
+        self.signature = signature
+        self.engine = engine
+        self._open = True
+
+    def run(self, feeds: Feeds) -> Outputs:
+        """Runs the model once.
+
+        Args:
+            feeds: one C-contiguous array for each input; read only during the call.
+
+        Returns:
+            One array for each output, in the order of the signature. They belong to the caller.
+
+        Raises:
+            FeedsError: where names, element types or shapes do not fit the signature.
+            EngineError: where the engine fails; its own words are in the message.
+        """
+        if not self._open:
+            raise EngineError(
+                f"This {self.engine} session is closed",
+                hint="Run it inside its with block, or load it again",
+            )
+        self.signature.check(feeds)
+        try:
+            return self._run(feeds)
+        except ModelportError:
+            raise
+        except Exception as error:
+            raise EngineError(f"{self.engine} failed while running: {first_words(error)}") from error
+
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            self._close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def _run(self, feeds: Feeds) -> Outputs: ...
+
+    def _close(self) -> None:
+        """Frees what the engine's library holds; nothing by default."""
+
+
+class Engine(ABC):
+    """An inference engine: what it needs, what it takes, and its compiler and loader.
+
+    A subclass sets the class attributes and writes `_compile` and `_load`.
+    """
+
+    name: ClassVar[str]
+    package: ClassVar[str | None] = None
+    """Distribution to install; None where modelport itself is enough."""
+    module: ClassVar[str | None] = None
+    """Module whose presence shows that the distribution is installed."""
+    extra: ClassVar[str | None] = None
+    """The extra of modelport that installs it."""
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    rules: ClassVar[Rules]
+    deployable: ClassVar[bool] = True
+    """Whether `deploy` considers it unless told otherwise; oracles and doubles are not."""
+
+    def available(self) -> str | None:
+        """Why the engine cannot be used here, or None where it can."""
+        if self.module is None or _installed(self.module):
+            return None
+        return f'{self.package} is not installed: pip install "modelport[{self.extra}]"'
+
+    def refuses(self, target: Target) -> str | None:
+        """Why the engine cannot serve that target here, or None where it can."""
+        reason = self.available()
+        if reason is None and target.precision not in self.precisions:
+            reason = f"{self.name} has no {target.precision} on this processor family"
+        return reason
+
+    def version(self) -> str:
+        """Version of the engine's distribution, empty where it has none."""
+        try:
+            return version(self.package) if self.package else ""
+        except PackageNotFoundError:
+            return ""
+
+    def compile(self, model: ir.Model, target: Target, directory: Path) -> Artifact:
+        """Compiles the model into files below `directory`, which exists and is empty.
+
+        Raises:
+            EngineUnavailableError: where the engine cannot serve the target on this machine.
+            EngineError: where the engine refuses the model; its own words are in the message.
+        """
+        self._demand(target)
+        with self._speaking("compiling"):
+            return self._compile(model, target, directory)
+
+    def load(self, artifact: Artifact, *, threads: int = 0) -> Session:
+        """Opens a session. `threads=0` leaves the number to the engine."""
+        self._demand(None)
+        with self._speaking("loading"):
+            return self._load(artifact, threads)
+
+    def _demand(self, target: Target | None) -> None:
+        reason = self.available() if target is None else self.refuses(target)
+        if reason is not None:
+            raise EngineUnavailableError(
+                f"The engine {self.name} cannot be used here: {reason}",
+                hint="`modelport engines` lists the engines of this machine",
+            )
+
+    @contextlib.contextmanager
+    def _speaking(self, doing: str) -> Iterator[None]:
+        """Lets the engine's own exception reach the user, under our name."""
+        try:
+            yield
+        except ModelportError:
+            raise
+        except Exception as error:
+            raise EngineError(f"{self.name} failed while {doing}: {first_words(error)}") from error
+
+    @abstractmethod
+    def _compile(self, model: ir.Model, target: Target, directory: Path) -> Artifact: ...
+
+    @abstractmethod
+    def _load(self, artifact: Artifact, threads: int) -> Session: ...
+
+
+def first_words(error: BaseException, limit: int = 400) -> str:
+    """The message of a foreign exception on one line, cut at `limit` characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False

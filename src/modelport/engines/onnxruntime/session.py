@@ -1,0 +1,41 @@
+"""Runs an ONNX artifact with ONNX Runtime."""
+
+from __future__ import annotations
+
+import onnxruntime as ort
+
+from modelport.engines.base import Session
+from modelport.types import Artifact, Feeds, Outputs
+
+
+class OnnxRuntimeSession(Session):
+    def __init__(self, artifact: Artifact, threads: int) -> None:
+        super().__init__(artifact.signature, artifact.engine)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # Idle worker threads would otherwise spin on a core that the rest of the pipeline needs.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        if artifact.options.get("optimize") is False:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        self._session = _open(artifact, options)
+        self._names = [spec.name for spec in artifact.signature.outputs]
+
+    def _run(self, feeds: Feeds) -> Outputs:
+        return dict(zip(self._names, self._session.run(self._names, feeds), strict=True))
+
+    def _close(self) -> None:
+        del self._session
+
+
+def _open(artifact: Artifact, options: ort.SessionOptions) -> ort.InferenceSession:
+    providers = ["CPUExecutionProvider"]
+    model = artifact.files["model"]
+    if model.whole_file is not None:
+        return ort.InferenceSession(str(model.whole_file), options, providers=providers)
+    weights = artifact.files.get("weights")
+    if weights is not None:
+        name = str(artifact.options.get("weights_name", "model.onnx.data"))
+        view = bytes(weights.view())
+        options.add_external_initializers_from_files_in_memory([name], [view], [len(view)])
+    return ort.InferenceSession(bytes(model.view()), options, providers=providers)

@@ -1,0 +1,44 @@
+"""OpenVINO on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from modelport.engines.base import Engine, Rules, Session
+from modelport.types import Artifact, Target
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+class OpenVino(Engine):
+    name: ClassVar[str] = "openvino"
+    package: ClassVar[str | None] = "openvino"
+    module: ClassVar[str | None] = "openvino"
+    extra: ClassVar[str | None] = "openvino"
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16", "int8")
+    rules: ClassVar[Rules] = Rules(
+        opsets=(7, 23),
+        quantization="qdq",
+        source="https://docs.openvino.ai/2026/about-openvino/compatibility-and-support.html",
+    )
+
+    def refuses(self, target: Target) -> str | None:
+        reason = super().refuses(target)
+        if reason is None and target.precision == "bf16":
+            from modelport.engines.openvino.session import processor_has
+
+            if not processor_has("BF16"):
+                reason = "this processor has no bfloat16 instructions"
+        return reason
+
+    def _compile(self, model: ir.Model, target: Target, directory: Path) -> Artifact:
+        from modelport.engines.openvino.compile import compile_model
+
+        return compile_model(model, target, directory)
+
+    def _load(self, artifact: Artifact, threads: int) -> Session:
+        from modelport.engines.openvino.session import OpenVinoSession
+
+        return OpenVinoSession(artifact, threads)

@@ -1,0 +1,109 @@
+"""Where feeds come from when they are not a user's own tensors."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from modelport.errors import DataError, ModelportError
+from modelport.types import Array, Dim, Feeds, Signature, TensorSpec
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One feed of the user's data and the file it was made from, if it was."""
+
+    name: str
+    feeds: Feeds
+    file: Path | None = None
+
+
+def random_feeds(signature: Signature, seed: int) -> Feeds:
+    """Seeded values of the smallest shapes: normal for floats, 0 to 99 for integers."""
+    generator = np.random.default_rng(seed)
+    return {
+        spec.name: random_array(spec, spec.smallest(), generator) for spec in signature.inputs
+    }
+
+
+def random_array(spec: TensorSpec, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+    if spec.dtype == "bool":
+        return generator.integers(0, 2, shape).astype(bool)
+    if np.issubdtype(np.dtype(spec.dtype), np.integer):
+        return generator.integers(0, 100, shape).astype(spec.dtype)
+    return generator.standard_normal(shape).astype(spec.dtype)
+
+
+def read_samples(
+    folder: Path, signature: Signature, read_image: Callable[[Path], Array] | None
+) -> Iterator[Sample]:
+    """One sample for each usable file of a folder (or for a single file), in the order of names.
+
+    Pictures go through `read_image`, which gives the first input; `.npy` holds the first input and
+    `.npz` every input by name.
+
+    Raises:
+        DataError: where the folder is missing, holds nothing usable, or a file cannot be read.
+    """
+    for path in sample_files(folder):
+        if path.suffix.lower() in ARRAY_SUFFIXES:
+            feeds = _read_arrays(path, signature)
+        elif read_image is not None:
+            feeds = {signature.inputs[0].name: read_image(path)}
+        else:
+            raise DataError(
+                f"{path} is a picture, and the model has no transforms that make feeds of pictures",
+                hint="Give the source transforms, or a folder of .npy or .npz feeds",
+            )
+        _check(feeds, signature, path)
+        yield Sample(path.name, feeds, path)
+
+
+def sample_files(folder: Path) -> list[Path]:
+    """The pictures and arrays below a folder, sorted by path; or the one file given."""
+    if not folder.exists():
+        raise DataError(f"There is no file or folder {folder}", hint="Check the path of the data")
+    if folder.is_file():
+        return [folder]
+    known = IMAGE_SUFFIXES | ARRAY_SUFFIXES
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in known)
+    if not files:
+        raise DataError(
+            f"The folder {folder} holds no data",
+            expected=f"files ending in {', '.join(sorted(known))}",
+        )
+    return files
+
+
+def _read_arrays(path: Path, signature: Signature) -> Feeds:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {signature.inputs[0].name: loaded}
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path} cannot be read as arrays ({' '.join(str(error).split())[:120]})",
+            expected="a file written by numpy.save or numpy.savez, without Python objects",
+        ) from error
+
+
+def _check(feeds: Feeds, signature: Signature, path: Path) -> None:
+    try:
+        signature.check(feeds)
+    except ModelportError as error:
+        raise DataError(f"{path} does not fit the model: {error.seen}", expected=error.expected) from error
+
+
+def free_batch(signature: Signature) -> bool:
+    """Whether the first input takes several samples at once along its first axis."""
+    shape = signature.inputs[0].shape
+    return bool(shape) and isinstance(shape[0], Dim)

@@ -1,0 +1,65 @@
+"""Every way in: one file for each kind of source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from modelport.errors import SourceError, UsageError
+from modelport.frontends.source import LoadedSource, Source
+
+__all__ = ["LoadedSource", "Source", "open_source"]
+
+
+def open_source(
+    source: Any, *, inputs: Any = None, weights: str | Path | None = None, **settings: Any
+) -> LoadedSource:
+    """Opens whatever a user may call their model.
+
+    Args:
+        source: an `nn.Module`, a `Source`, a reference `file.py:function` to something that returns
+            either, or the path of an ONNX file.
+        inputs: specifications or example tensors; overrides those of a `Source`.
+        weights: file of a state dict to load into the module first.
+        settings: fields of `Source` to override, where not None.
+
+    Raises:
+        SourceError: where the source cannot be found, read or built.
+    """
+    if isinstance(source, (str, Path)):
+        text = str(source)
+        if text.endswith(".onnx"):
+            if weights is not None:
+                raise UsageError(
+                    f"Weights were given for {text}", hint="An ONNX file has its weights; leave --weights out"
+                )
+            return _open_onnx(Path(text), settings)
+        source = _call_reference(text)
+    if not isinstance(source, Source):
+        source = Source(source)
+    chosen: Mapping[str, Any] = {"inputs": inputs, **settings}
+    return _open_module(source.with_settings(chosen), weights)
+
+
+def _open_onnx(path: Path, settings: Mapping[str, Any]) -> LoadedSource:
+    from modelport.frontends.onnx_file import OnnxFile
+
+    return OnnxFile(path, Source(path).with_settings(settings))
+
+
+def _call_reference(text: str) -> Any:
+    from modelport.frontends.reference import call_reference
+
+    return call_reference(text)
+
+
+def _open_module(source: Source, weights: str | Path | None) -> LoadedSource:
+    try:
+        from modelport.frontends.torch_module import TorchModule
+    except ModuleNotFoundError as error:
+        raise SourceError(
+            f"The source needs the package {error.name}, which is not installed",
+            hint='Install it with: pip install "modelport[torch]"',
+        ) from error
+    return TorchModule(source, weights)

@@ -1,0 +1,72 @@
+"""What a user hands over: a model with all that belongs to it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from modelport.types import Feeds
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from modelport.engines.base import Session
+    from modelport.runtime.transforms import Transform
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model and what one must know to use it.
+
+    Attributes:
+        model: an `nn.Module`, weights loaded or still to come.
+        inputs: one specification for each input, `"image=1x3x224x224"` say, ranges `a..b` where a
+            size is free; or example tensors, whose shapes are then fixed. A list, a dictionary by
+            name, or a single one.
+        output_names: names of the outputs in the graph, in the order the module returns them.
+        transforms: what turns a file into the first input, as in training; see
+            `modelport.transforms`.
+        task: what the outputs mean, a name of `modelport tasks`; `tensors` leaves them as they are.
+        labels: class names by index, for tasks that have classes.
+        licence: licence of the weights, an SPDX identifier where there is one.
+        name: name of the model; by default that of its class or file.
+    """
+
+    model: Any
+    inputs: Any = None
+    output_names: Sequence[str] | None = None
+    transforms: Sequence[Transform] = ()
+    task: str = "tensors"
+    labels: Sequence[str] | None = None
+    licence: str | None = None
+    name: str | None = None
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Source:
+        """The same source with those fields replaced whose setting is not None."""
+        known = {field.name for field in fields(self)}
+        return replace(
+            self, **{k: v for k, v in settings.items() if k in known and v is not None}
+        )
+
+
+class LoadedSource(ABC):
+    """A source that has been read and can be exported and run."""
+
+    source: Source
+    name: str
+    notes: list[str]
+    """Things the user should know, such as a module that was switched out of training mode."""
+
+    @abstractmethod
+    def to_graph(self, opset: int | None) -> ir.Model:
+        """Exports the model. `opset=None` takes the default of the front end."""
+
+    @abstractmethod
+    def oracle(self) -> Session:
+        """A session that runs the source itself, to compare everything else with."""
+
+    @abstractmethod
+    def example_feeds(self, seed: int) -> Feeds:
+        """Feeds that the model accepts; another seed gives other values."""

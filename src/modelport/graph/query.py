@@ -1,0 +1,97 @@
+"""Questions to a graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from modelport.errors import GraphError
+from modelport.graph import provenance
+from modelport.types import Array, Dim, Signature, TensorSpec
+
+RANGE = "modelport.range"
+"""Metadata of an input: the bounds of its free dimensions, as `axis:minimum..maximum` items."""
+
+
+def signature_of(model: ir.Model) -> Signature:
+    """The signature of a graph; initializers listed as inputs (IR 3) are not inputs."""
+    inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+    return Signature(
+        tuple(_spec(value) for value in inputs),
+        tuple(_spec(value) for value in model.graph.outputs),
+    )
+
+
+def _spec(value: ir.Value) -> TensorSpec:
+    if value.name is None or value.dtype is None or value.shape is None:
+        raise GraphError(
+            f"The value {value.name!r} has no element type or no rank",
+            hint="Run onnx.shape_inference on the model, or export it with typed outputs",
+        )
+    bounds = _bounds(value)
+    sizes = tuple(
+        size if isinstance(size, int) else bounds.get(axis, Dim(name=size.value))
+        for axis, size in enumerate(value.shape.dims)
+    )
+    return TensorSpec(value.name, value.dtype.numpy().name, sizes)
+
+
+def _bounds(value: ir.Value) -> dict[int, Dim]:
+    found = {}
+    for item in value.metadata_props.get(RANGE, "").split():
+        axis, _, sizes = item.partition(":")
+        low, _, high = sizes.partition("..")
+        found[int(axis)] = Dim(int(low), int(high) if high else None)
+    return found
+
+
+def set_bounds(value: ir.Value, spec: TensorSpec) -> None:
+    """Notes on a graph's input within which bounds its free dimensions may move."""
+    items = [
+        f"{axis}:{size.minimum}..{'' if size.maximum is None else size.maximum}"
+        for axis, size in enumerate(spec.shape)
+        if isinstance(size, Dim)
+    ]
+    if items:
+        value.metadata_props[RANGE] = " ".join(items)
+
+
+def operator_counts(model: ir.Model) -> dict[str, int]:
+    """How many nodes of each operator, most frequent first, subgraphs included."""
+    counts = Counter(_operator(node) for node in model.graph.all_nodes())
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _operator(node: ir.Node) -> str:
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
+
+
+def nodes_under(model: ir.Model, module_path: str) -> Iterator[ir.Node]:
+    """The nodes of that module and of the modules below it."""
+    for node in model.graph.all_nodes():
+        path = provenance.module_of(node)
+        if path == module_path or path.startswith(f"{module_path}."):
+            yield node
+
+
+def constant_of(value: ir.Value | None) -> Array | None:
+    """The array behind a value that is an initializer or a Constant node's output, else None.
+
+    An initializer that is also an input can be overridden by the caller, so it is no constant.
+    """
+    if value is None or value.is_graph_input():
+        return None
+    tensor = ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tensor.numpy()
+
+
+def is_depthwise(node: ir.Node) -> bool:
+    """Whether the node is a convolution with one input channel to a group, and several groups."""
+    if node.op_type != "Conv":
+        return False
+    group = node.attributes.get_int("group", 1) or 1
+    weight = node.inputs[1]
+    shape = None if weight is None else weight.shape
+    return group > 1 and shape is not None and shape[1] == 1

@@ -1,0 +1,66 @@
+"""Passes that onnx-ir already does well, under our contract and our names."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from modelport.passes.base import GraphPass
+
+
+class _LibraryPass(GraphPass):
+    steps: ClassVar[tuple[ir.passes.PassBase, ...]]
+
+    def apply(self, model: ir.Model) -> bool:
+        results = [step(model).modified for step in self.steps]
+        return any(results)
+
+
+class SeparateInitializers(_LibraryPass):
+    """IR 3 files list weights among the inputs, where a caller could replace them."""
+
+    name = "separate_initializers"
+    summary = "weights listed as inputs become constants"
+    steps = (common.RemoveInitializersFromInputsPass(),)
+
+
+class InferShapes(_LibraryPass):
+    """onnx's own shape inference; the graph itself stays as it is, so it never counts as a change."""
+
+    name = "infer_shapes"
+    summary = "element types and shapes of intermediate values are filled in"
+    steps = (common.ShapeInferencePass(),)
+
+    def apply(self, model: ir.Model) -> bool:
+        super().apply(model)
+        return False
+
+
+class LiftConstants(_LibraryPass):
+    """One form for constants, so that every later pass looks in one place."""
+
+    name = "lift_constants"
+    summary = "Constant nodes become initializers"
+    steps = (common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),)
+
+
+class ShareInitializers(_LibraryPass):
+    """Small scalars are many; large equal weights are rare but cost most."""
+
+    name = "share_initializers"
+    summary = "equal weights are stored once"
+    steps = (common.DeduplicateHashedInitializersPass(),)
+
+
+class RemoveUnused(_LibraryPass):
+    """Nodes, functions, weights and opset imports that no output needs."""
+
+    name = "remove_unused"
+    summary = "nodes and weights that no output needs are dropped"
+    steps = (
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedFunctionsPass(),
+        common.RemoveUnusedOpsetsPass(),
+    )

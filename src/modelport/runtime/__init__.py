@@ -1,0 +1,1 @@
+"""Runs bundles in production: no compiler, no PyTorch, no ONNX."""

@@ -1,0 +1,101 @@
+"""From a file, bytes or array to a picture of 8 bits a channel."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+from pydantic import BaseModel, ConfigDict
+
+from modelport.errors import DataError
+from modelport.types import Array
+
+_MODES = {"rgb": "RGB", "bgr": "RGB", "grey": "L"}
+
+
+class Decode(BaseModel):
+    """Decodes a picture.
+
+    Attributes:
+        colour: order of the channels that later transforms see.
+        orientation: `ignore` leaves pixels as they are stored, as PIL and so torchvision do; `exif`
+            turns them upright, as OpenCV does.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["decode"] = "decode"
+    colour: Literal["rgb", "bgr", "grey"] = "rgb"
+    orientation: Literal["ignore", "exif"] = "ignore"
+
+    def __call__(self, picture: Any) -> Image.Image:
+        """Reads a path, bytes, a PIL picture, or a uint8 array (height, width[, 3], RGB).
+
+        Raises:
+            DataError: where the file is missing or is no picture that can be decoded.
+        """
+        image = _open(picture)
+        try:
+            if self.orientation == "exif":
+                image = ImageOps.exif_transpose(image)
+            mode = _MODES[self.colour]
+            image = image if image.mode == mode else image.convert(mode)
+            image.load()
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise _undecodable(picture, error) from error
+        return image
+
+
+def _open(picture: Any) -> Image.Image:
+    if isinstance(picture, Image.Image):
+        return picture
+    if isinstance(picture, np.ndarray):
+        return _from_array(picture)
+    if isinstance(picture, (str, os.PathLike)):
+        path = Path(picture)
+        if not path.is_file():
+            raise DataError(f"There is no picture {path}", hint="Check the path")
+    elif not isinstance(picture, (bytes, bytearray, memoryview)):
+        raise DataError(
+            f"A {type(picture).__name__} is not a picture",
+            expected="a path, bytes, a PIL image, or a uint8 array of height x width x 3",
+        )
+    try:
+        stream = picture if isinstance(picture, (str, os.PathLike)) else io.BytesIO(picture)
+        return Image.open(stream)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise _undecodable(picture, error) from error
+    except Image.DecompressionBombError as error:
+        raise _undecodable(picture, error) from error
+
+
+def _from_array(array: Array) -> Image.Image:
+    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
+        raise DataError(
+            f"An array of {array.dtype} and shape {list(array.shape)} is not a picture",
+            expected="uint8 of height x width x 3 in RGB order, or height x width",
+            hint="Pass ready tensors to Predictor.infer instead",
+        )
+    return Image.fromarray(array)
+
+
+def _undecodable(picture: Any, error: Exception) -> DataError:
+    named = isinstance(picture, (str, os.PathLike))
+    what = str(picture) if named else "The picture"
+    return DataError(
+        f"{what} cannot be decoded ({' '.join(str(error).split())[:160]})",
+        expected="a whole JPEG, PNG, WebP, BMP or TIFF picture",
+        hint="Check that the file is complete and opens in a viewer",
+    )
+
+
+def to_array(image: Image.Image, colour: str) -> Array:
+    """Pixels as uint8 of height x width x channels, in the order that `colour` names."""
+    array = np.asarray(image)
+    if array.ndim == 2:
+        return array[:, :, None]
+    return array[:, :, ::-1] if colour == "bgr" else array

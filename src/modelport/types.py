@@ -1,0 +1,205 @@
+"""The words that every room shares: tensors, signatures, targets, blobs.
+
+This module imports nothing of ours but the errors, and of other packages only numpy.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from modelport.errors import BundleError, FeedsError, UsageError
+
+Array: TypeAlias = npt.NDArray[Any]
+Feeds: TypeAlias = Mapping[str, Array]
+"""One array for each input of a signature, by name. The caller owns the buffers."""
+
+Outputs: TypeAlias = dict[str, Array]
+"""One array for each output of a signature, by name. The receiver owns the buffers."""
+
+PRECISIONS = ("fp32", "bf16", "int8")
+"""Arithmetic of a variant, from the closest to the source to the furthest."""
+
+
+@dataclass(frozen=True)
+class Dim:
+    """A dimension that is free within bounds. `maximum=None` means without limit."""
+
+    minimum: int = 1
+    maximum: int | None = None
+    name: str | None = None
+
+    def __str__(self) -> str:
+        if self.maximum is None:
+            return self.name or f"{self.minimum}.."
+        return f"{self.minimum}..{self.maximum}"
+
+    def accepts(self, size: int) -> bool:
+        return size >= self.minimum and (self.maximum is None or size <= self.maximum)
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, element type (numpy's name for it) and shape of one input or output."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | Dim, ...]
+
+    def __str__(self) -> str:
+        shape = "x".join(str(size) for size in self.shape) or "scalar"
+        return f"{self.name}: {self.dtype} {shape}"
+
+    @classmethod
+    def parse(cls, text: str) -> TensorSpec:
+        """Reads `name=1..16x3x224x224` or `name:uint8=1x224x224x3`; float32 is the default."""
+        match = re.fullmatch(r"\s*([\w.]+)(?::(\w+))?\s*=\s*([\d.x?]+)\s*", text)
+        if match is None:
+            raise UsageError(
+                f"The input {text!r} cannot be read",
+                expected="NAME=SHAPE or NAME:DTYPE=SHAPE, sizes joined by 'x', ranges as 'a..b'",
+                hint="Write for example image=1x3x224x224 or image=1..16x3x224x224",
+            )
+        name, dtype, shape = match.groups()
+        try:
+            kind = np.dtype(dtype or "float32").name
+        except TypeError:
+            raise UsageError(
+                f"The input {text!r} names the unknown element type {dtype!r}",
+                expected="a numpy name such as float32, uint8 or int64",
+            ) from None
+        return cls(name, kind, tuple(_parse_size(part, text) for part in shape.split("x")))
+
+    @property
+    def is_static(self) -> bool:
+        return all(isinstance(size, int) for size in self.shape)
+
+    def smallest(self) -> tuple[int, ...]:
+        """The shape with every free dimension at its minimum."""
+        return tuple(size if isinstance(size, int) else size.minimum for size in self.shape)
+
+    def mismatch(self, array: Array) -> str | None:
+        """Why the array does not fit, or None where it does."""
+        if array.dtype != self.dtype:
+            return f"has element type {array.dtype}"
+        if array.ndim != len(self.shape):
+            return f"has {array.ndim} dimensions, shape {list(array.shape)}"
+        for size, wanted in zip(array.shape, self.shape, strict=True):
+            fits = size == wanted if isinstance(wanted, int) else wanted.accepts(size)
+            if not fits:
+                return f"has shape {list(array.shape)}"
+        return None
+
+
+def _parse_size(part: str, text: str) -> int | Dim:
+    match = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", part)
+    low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if match is None or low < 1 or high < low:
+        raise UsageError(
+            f"The size {part!r} in {text!r} cannot be read",
+            expected="a positive number, or a range a..b with a <= b",
+        )
+    return low if low == high else Dim(low, high)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a model takes and what it gives."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def check(self, feeds: Feeds) -> None:
+        """Raises FeedsError where the feeds do not fit the inputs."""
+        if len(feeds) != len(self.inputs) or any(spec.name not in feeds for spec in self.inputs):
+            raise FeedsError(
+                f"The feeds are named {sorted(feeds)}",
+                expected=f"exactly {sorted(spec.name for spec in self.inputs)}",
+            )
+        for spec in self.inputs:
+            problem = spec.mismatch(feeds[spec.name])
+            if problem is not None:
+                wanted = "x".join(str(size) for size in spec.shape) or "scalar"
+                raise FeedsError(
+                    f"The input {spec.name!r} {problem}",
+                    expected=f"{spec.dtype} of shape {wanted}",
+                    hint=_feeds_hint(spec, feeds[spec.name]),
+                )
+
+
+def _feeds_hint(spec: TensorSpec, array: Array) -> str:
+    if array.dtype != spec.dtype:
+        return f"Convert it with array.astype({spec.dtype!r})"
+    if array.ndim == len(spec.shape) - 1:
+        return "Add the batch dimension with array[None]"
+    return "Resize the data, or export the model with that size free, as in --input x=1..16x3x224x224"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a model is compiled for. `threads=0` leaves the number to the engine."""
+
+    precision: str = "fp32"
+    device: str = "cpu"
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class Blob:
+    """The bytes of one file, on disk or inside a stored (uncompressed) zip archive.
+
+    `path` with `offset` 0 and no `length` is a whole file; anything else is a slice of one.
+    Nothing is read before `view` is called, and then the operating system maps it.
+    """
+
+    path: Path
+    offset: int = 0
+    length: int | None = None
+
+    @property
+    def whole_file(self) -> Path | None:
+        """The path, where the blob is a file of its own; engines that map files want it."""
+        return self.path if self.length is None else None
+
+    @property
+    def size_bytes(self) -> int:
+        return self.path.stat().st_size if self.length is None else self.length
+
+    def view(self) -> memoryview:
+        """Read-only memory map; alive as long as the view is."""
+        size = self.size_bytes
+        if size == 0:
+            return memoryview(b"")
+        with open(self.path, "rb") as file:
+            end = os.fstat(file.fileno()).st_size
+            if self.offset + size > end:
+                raise BundleError(
+                    f"{self.path} ends at byte {end}",
+                    expected=f"at least {self.offset + size} bytes",
+                    hint="The file was cut short: copy or build it again",
+                )
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return memoryview(mapped)[self.offset : self.offset + size]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What an engine's compiler wrote and its session reads.
+
+    Attributes:
+        files: the engine's own names for its files, such as `model` or `weights`.
+        options: engine settings fixed at compile time; JSON values only.
+    """
+
+    engine: str
+    signature: Signature
+    files: Mapping[str, Blob]
+    options: Mapping[str, Any] = field(default_factory=dict)
