@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,34 @@ def random_feeds(signature: Signature, seed: int) -> Feeds:
     return {
         spec.name: random_array(spec, spec.smallest(), generator) for spec in signature.inputs
     }
+
+
+def random_other_sizes(specs: Sequence[TensorSpec], seed: int) -> list[Feeds]:
+    """Feeds with every free dimension above its minimum: one step up, and at its maximum if near."""
+    if all(spec.is_static for spec in specs):
+        return []
+    generator = np.random.default_rng(seed)
+    return [
+        {spec.name: random_array(spec, _grown(spec, most), generator) for spec in specs}
+        for most in (NEXT_SIZE, LARGE_SIZE)
+    ]
+
+
+NEXT_SIZE, LARGE_SIZE = 1, 4
+"""How far above its minimum a free dimension goes: in steps, for values and for pixels alike."""
+
+
+def _grown(spec: TensorSpec, steps: int) -> tuple[int, ...]:
+    """Pixels grow by 32, which networks with strides up to 32 accept; counts grow by one."""
+    sizes = []
+    for size in spec.shape:
+        if isinstance(size, Dim):
+            step = 32 if size.minimum >= 32 else 1
+            wanted = size.minimum + steps * step
+            sizes.append(wanted if size.maximum is None else min(wanted, size.maximum))
+        else:
+            sizes.append(size)
+    return tuple(sizes)
 
 
 def random_array(spec: TensorSpec, shape: tuple[int, ...], generator: np.random.Generator) -> Array:

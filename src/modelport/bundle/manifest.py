@@ -161,6 +161,7 @@ class Provenance(_Strict):
     held_out: bool = False
     operators_before: dict[str, int] = {}
     operators_after: dict[str, int] = {}
+    cost: dict[str, int] = {}
     passes: tuple[dict[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -50,3 +50,6 @@ class OnnxFile(LoadedSource):
 
     def example_feeds(self, seed: int) -> Feeds:
         return random_feeds(self._signature, seed)
+
+    def other_sizes(self, seed: int) -> list[Feeds]:
+        return []  # a file that says nothing of its bounds may refuse any other size

@@ -70,3 +70,7 @@ class LoadedSource(ABC):
     @abstractmethod
     def example_feeds(self, seed: int) -> Feeds:
         """Feeds that the model accepts; another seed gives other values."""
+
+    def other_sizes(self, seed: int) -> list[Feeds]:
+        """Feeds of other sizes than the smallest, where sizes are free; else none."""
+        return []

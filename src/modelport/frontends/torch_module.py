@@ -14,7 +14,7 @@ from torch import nn
 
 from modelport.engines.base import Session
 from modelport.errors import SourceError, UsageError
-from modelport.feeds import random_array
+from modelport.feeds import random_array, random_other_sizes
 from modelport.frontends.source import LoadedSource, Source
 from modelport.frontends.torch_export import DEFAULT_OPSET, export
 from modelport.frontends.weights import load_weights
@@ -36,8 +36,6 @@ class TorchModule(LoadedSource):
         self.specs, self._examples = _read_inputs(source.inputs, module)
         if weights is not None:
             load_weights(module, Path(weights))
-        if any(part.training for part in module.modules()):
-            self.notes.append("the module was in training mode; it is deployed in inference mode")
         self.module = module.eval()
         self._signature: Signature | None = None
 
@@ -68,6 +66,9 @@ class TorchModule(LoadedSource):
             )
             for spec in self.specs
         }
+
+    def other_sizes(self, seed: int) -> list[Feeds]:
+        return random_other_sizes(self.specs, seed)
 
     def _tensors(self, feeds: Feeds) -> tuple[torch.Tensor, ...]:
         return tuple(torch.from_numpy(np.array(feeds[spec.name])) for spec in self.specs)

@@ -8,7 +8,7 @@ what do they become (`rewrite`). A `check` that refuses says why, and the reason
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -46,9 +46,11 @@ class GraphPass(ir.passes.InPlacePass):
 
 
 class RewritePass(GraphPass):
-    """A pass that replaces places one by one, until a round finds nothing more."""
+    """A pass that replaces places one by one, in the order of the nodes."""
 
     def apply(self, model: ir.Model) -> bool:
+        self._model = model
+        self._taken: set[str | None] | None = None
         modified = False
         for graph in model.graphs():
             for node in list(graph):
@@ -67,6 +69,17 @@ class RewritePass(GraphPass):
         self.rewrite(match)
         return True
 
+    def fresh_name(self, stem: str) -> str:
+        """A name that no value of the model has; a subgraph must not reuse those around it."""
+        if self._taken is None:
+            self._taken = {value.name for value in _values(self._model)}
+        name, number = stem, 0
+        while name in self._taken:
+            number += 1
+            name = f"{stem}_{number}"
+        self._taken.add(name)
+        return name
+
     @abstractmethod
     def pattern(self, node: ir.Node) -> Sequence[ir.Node] | None:
         """The nodes that take part if `node` ends such a place, else None."""
@@ -78,3 +91,19 @@ class RewritePass(GraphPass):
     @abstractmethod
     def rewrite(self, match: Sequence[ir.Node]) -> None:
         """Replaces the matched nodes."""
+
+
+def _values(model: ir.Model) -> Iterator[ir.Value]:
+    for graph in model.graphs():
+        yield from graph.inputs
+        yield from graph.initializers.values()
+        for node in graph:
+            yield from node.outputs
+
+
+def take_over_type(heir: ir.Value, value: ir.Value) -> None:
+    """What was known of `value` holds of its heir; of an output, callers were promised it."""
+    if heir.type is None or value.is_graph_output():
+        heir.type = value.type or heir.type
+    if heir.shape is None or value.is_graph_output():
+        heir.shape = value.shape or heir.shape

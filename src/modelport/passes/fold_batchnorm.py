@@ -24,7 +24,7 @@ import onnx_ir as ir
 
 from modelport.graph import provenance
 from modelport.graph.query import constant_of
-from modelport.passes.base import RewritePass
+from modelport.passes.base import RewritePass, take_over_type
 from modelport.types import Array
 
 _LINEAR = ("Conv", "ConvTranspose", "Gemm")
@@ -36,10 +36,12 @@ class FoldBatchNorm(RewritePass):
     exact: ClassVar[bool] = False
 
     def pattern(self, node: ir.Node) -> Sequence[ir.Node] | None:
-        if node.op_type != "BatchNormalization" or node.inputs[0] is None:
+        if node.op_type != "BatchNormalization" or node.domain or node.inputs[0] is None:
             return None
         producer = node.inputs[0].producer()
-        if producer is None or producer.op_type not in _LINEAR or producer.graph is not node.graph:
+        if producer is None or producer.op_type not in _LINEAR or producer.domain:
+            return None
+        if producer.graph is not node.graph:
             return None
         return [producer, node]
 
@@ -52,8 +54,11 @@ class FoldBatchNorm(RewritePass):
             return "it is in training mode"
         if any(output.uses() or output.is_graph_output() for output in norm.outputs[1:]):
             return "its running statistics are read"
-        if any(constant_of(value) is None for value in norm.inputs[1:5]):
+        parameters = [constant_of(value) for value in norm.inputs[1:5]]
+        if any(array is None for array in parameters):
             return "its parameters are not constants"
+        if any(array is not None and array.ndim != 1 for array in parameters):
+            return "its parameters are not one number to a channel"  # `spatial = 0`, opset 8
         return _linear_problem(linear)
 
     def rewrite(self, match: Sequence[ir.Node]) -> None:
@@ -62,12 +67,38 @@ class FoldBatchNorm(RewritePass):
         assert graph is not None
         factor, shift = _affine(norm)
         weight, bias = _parameters(linear)
-        _set_input(graph, linear, 1, weight * _along_outputs(linear, weight, factor), "weight")
-        _set_input(graph, linear, 2, bias * factor + shift, "bias")
+        folded = weight * _along_outputs(linear, weight, factor)
+        self._set_input(graph, linear, 1, folded, "weight")
+        self._set_input(graph, linear, 2, bias * factor + shift, "bias")
         if linear.op_type == "Gemm":
             linear.attributes["beta"] = ir.AttrFloat32("beta", 1.0)
         provenance.inherit(linear, [linear, norm])
         _take_over(graph, norm, linear)
+
+    def _set_input(
+        self, graph: ir.Graph, node: ir.Node, index: int, array: Array, role: str
+    ) -> None:
+        """Gives the node new weights; a weight that no other node reads keeps its name."""
+        old = node.inputs[index] if index < len(node.inputs) else None
+        weight = constant_of(node.inputs[1])
+        assert weight is not None
+        tensor = ir.tensor(array.astype(weight.dtype))
+        if role == "weight" and old is not None and _is_owned(old):
+            tensor.name = old.name
+            old.const_value = tensor
+            old.shape = ir.Shape(array.shape)
+            return
+        stem = provenance.module_of(node) or node.outputs[0].name
+        tensor.name = self.fresh_name(f"{stem}.{role}")
+        value = ir.Value(
+            name=tensor.name,
+            type=ir.TensorType(tensor.dtype),
+            shape=ir.Shape(array.shape),
+            const_value=tensor,
+        )
+        graph.register_initializer(value)
+        node.resize_inputs(max(len(node.inputs), index + 1))
+        node.replace_input_with(index, value)
 
 
 def _linear_problem(linear: ir.Node) -> str | None:
@@ -116,48 +147,15 @@ def _along_outputs(linear: ir.Node, weight: Array, factor: Array) -> Array:
     return blocks.reshape(inputs, outputs, *[1] * (weight.ndim - 2))
 
 
-def _set_input(graph: ir.Graph, node: ir.Node, index: int, array: Array, role: str) -> None:
-    """Gives the node new weights; a weight that no other node reads keeps its name."""
-    old = node.inputs[index] if index < len(node.inputs) else None
-    dtype = node.inputs[1].dtype if node.inputs[1] is not None else None
-    assert dtype is not None
-    tensor = ir.tensor(array.astype(dtype.numpy()))
-    if role == "weight" and old is not None and _is_owned(old):
-        tensor.name = old.name
-        old.const_value = tensor
-        old.shape = ir.Shape(array.shape)
-        return
-    tensor.name = _fresh_name(graph, node, role)
-    value = ir.Value(
-        name=tensor.name,
-        type=ir.TensorType(dtype),
-        shape=ir.Shape(array.shape),
-        const_value=tensor,
-    )
-    graph.register_initializer(value)
-    node.resize_inputs(max(len(node.inputs), index + 1))
-    node.replace_input_with(index, value)
-
-
 def _is_owned(value: ir.Value) -> bool:
     return value.is_initializer() and not value.is_graph_output() and len(value.uses()) == 1
-
-
-def _fresh_name(graph: ir.Graph, node: ir.Node, role: str) -> str:
-    stem = f"{provenance.module_of(node) or node.outputs[0].name}.{role}"
-    taken = {value.name for other in graph for value in other.outputs}
-    taken |= {value.name for value in graph.inputs} | set(graph.initializers)
-    name, number = stem, 0
-    while name in taken:
-        number += 1
-        name = f"{stem}_{number}"
-    return name
 
 
 def _take_over(graph: ir.Graph, old: ir.Node, new: ir.Node) -> None:
     """Lets `new` produce what `old` did, under the name it had."""
     result = old.outputs[0]
     name = result.name
+    take_over_type(new.outputs[0], result)
     result.replace_all_uses_with(new.outputs[0], replace_graph_outputs=True)
     graph.remove(old, safe=True)
     result.name = None

@@ -91,16 +91,23 @@ def _computed(
     node: ir.Node, inputs: list[Array | None], opset: int
 ) -> tuple[str | None, list[Array]]:
     try:
-        arrays = [np.asarray(array) for array in evaluate(node, inputs, opset)]
+        results = evaluate(node, inputs, opset)
     except GraphError as error:
         return str(error), []
-    if any(array.dtype == object for array in arrays):
-        return "the result is not a tensor", []
+    named = [array for array, value in zip(results, node.outputs, strict=True) if value.name]
+    if node.op_type.startswith("Optional") or not all(_is_numeric(array) for array in named):
+        return "the result is not a tensor of numbers", []
+    arrays = [np.asarray(array) for array in results]
     before = sum(array.nbytes for array in inputs if array is not None)
     grown = sum(array.nbytes for array in arrays) - before
     if grown > GROWTH_LIMIT_BYTES:
         return f"the constant would add {grown} bytes, more than {GROWTH_LIMIT_BYTES}", []
     return None, arrays
+
+
+def _is_numeric(result: object) -> bool:
+    """Whether it is a tensor, and not of strings; the reference has lists for sequences."""
+    return isinstance(result, (np.ndarray, np.generic)) and result.dtype.kind not in "OSU"
 
 
 def _known_result(node: ir.Node) -> list[Array] | None:
@@ -131,6 +138,8 @@ def _cast_like_to_cast(node: ir.Node) -> bool:
 
 def _replace(node: ir.Node, graph: ir.Graph, arrays: list[Array]) -> None:
     for value, array in zip(node.outputs, arrays, strict=True):
+        if not value.name:  # an optional result that is left out
+            continue
         tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=value.name)
         constant = ir.Value(
             name=value.name,

@@ -18,12 +18,22 @@ class _LibraryPass(GraphPass):
         return any(results)
 
 
+_FREE_INITIALIZERS = 4
+"""From this IR version on, an initializer need not be an input."""
+
+
 class SeparateInitializers(_LibraryPass):
     """IR 3 files list weights among the inputs, where a caller could replace them."""
 
     name = "separate_initializers"
     summary = "weights listed as inputs become constants"
     steps = (common.RemoveInitializersFromInputsPass(),)
+
+    def apply(self, model: ir.Model) -> bool:
+        modified = super().apply(model)
+        if model.ir_version < _FREE_INITIALIZERS:
+            model.ir_version, modified = _FREE_INITIALIZERS, True
+        return modified
 
 
 class InferShapes(_LibraryPass):

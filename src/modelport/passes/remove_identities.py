@@ -21,7 +21,7 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from modelport.graph.query import constant_of
-from modelport.passes.base import RewritePass
+from modelport.passes.base import RewritePass, take_over_type
 
 
 class RemoveIdentities(RewritePass):
@@ -50,8 +50,7 @@ class RemoveIdentities(RewritePass):
         (node,) = match
         source, result = node.inputs[0], node.outputs[0]
         assert source is not None and node.graph is not None
-        if source.shape is None:
-            source.shape = result.shape
+        take_over_type(source, result)
         name = result.name
         keep_name = result.is_graph_output()
         result.replace_all_uses_with(source, replace_graph_outputs=True)

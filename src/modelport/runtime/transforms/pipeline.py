@@ -67,6 +67,13 @@ class Pipeline:
         watch.lap("normalize")
         return out
 
+    @property
+    def grey_level(self) -> float:
+        """The least that one step of 0..255 changes any channel of the tensor."""
+        if self.normalize is None:
+            return 1.0
+        return min(self.normalize.scale / std for std in self.normalize.std)
+
     def pixels(self, picture: Any) -> Array:
         """The pixels that are normalised: uint8, height x width x channels."""
         return to_array(self.place(self.decode(picture)), self.decode.colour)

@@ -1,0 +1,285 @@
+"""The main job, from a trained model to a proven bundle.
+
+    open the source -> export -> prove the export -> optimise -> compile variants
+    -> compare each with the source -> time them in turn -> choose -> write the bundle
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from modelport.bundle.manifest import (
+    CaseEntry,
+    Manifest,
+    Provenance,
+    SignatureEntry,
+    TaskEntry,
+    VariantEntry,
+)
+from modelport.bundle.read import Bundle
+from modelport.bundle.write import finish, staged
+from modelport.deployment.data import Data, gather
+from modelport.deployment.export import prove_export
+from modelport.deployment.package import (
+    cases_of,
+    hashed,
+    report_cases,
+    share_files,
+    variant_entries,
+    write_report_beside,
+)
+from modelport.engines import ENGINES
+from modelport.engines.base import Session
+from modelport.errors import UsageError
+from modelport.frontends import LoadedSource, open_source
+from modelport.graph.query import operator_counts, signature_of
+from modelport.machine import describe_machine, versions
+from modelport.optimization import Optimized, probe_with, run_verified
+from modelport.passes.pipelines import portable
+from modelport.profile.cost import cost_of
+from modelport.profile.latency import time_sessions
+from modelport.progress import Silent
+from modelport.runtime import transforms as transform_words
+from modelport.runtime.tasks import TASKS
+from modelport.tune.select import Candidate, select
+from modelport.types import Outputs
+from modelport.variants import Compiled, compile_all, plan
+from modelport.verify.compare import Fidelity, compare, run_all
+
+PROBES = 4
+"""Feeds that the export and the passes are checked on."""
+
+STAGES = 7
+
+
+def deploy(
+    source: Any,
+    inputs: Any = None,
+    *,
+    output: str | Path,
+    weights: str | Path | None = None,
+    calibration: str | Path | None = None,
+    verification: str | Path | None = None,
+    budget: float | str = 0.01,
+    engines: Sequence[str] | None = None,
+    precisions: Sequence[str] | None = None,
+    transforms: Sequence[transform_words.Transform] | None = None,
+    task: str | None = None,
+    labels: Sequence[str] | str | Path | None = None,
+    licence: str | None = None,
+    name: str | None = None,
+    output_names: Sequence[str] | None = None,
+    opset: int | None = None,
+    threads: int = 0,
+    overwrite: bool = False,
+    report: bool = True,
+    progress: Silent | None = None,
+) -> Bundle:
+    """Takes a model to a bundle whose fastest variant within the budget runs by default.
+
+    Args:
+        source: an `nn.Module`, a `modelport.Source`, a reference `file.py:function` to something that
+            returns either, or the path of an ONNX file.
+        inputs: specifications such as `"image=1x3x224x224"` (ranges `1..16` stay free), or example
+            tensors; see `Source.inputs`.
+        output: where the bundle goes: a folder, or a file ending in `.zip`.
+        weights: a state dict to load first, `.pth` or `.safetensors`; never unpickled.
+        calibration: folder of pictures (through the transforms) or `.npy`/`.npz` feeds; without it
+            there is no int8.
+        verification: such a folder, for measuring fidelity; by default the calibration data.
+        budget: largest accepted loss of fidelity, as a share (0.01) or in words (`"1%"`).
+        engines, precisions: names to try; by default all that this machine has.
+        transforms, task, labels, licence, name, output_names: override those of the `Source`; labels
+            may be a file with one to a line.
+        opset: version of the standard operators to export.
+        threads: for the engines; 0 leaves the number to them.
+        overwrite: whether to replace a bundle that is already there.
+        report: whether to write `report.html` into the bundle.
+        progress: who hears about the stages.
+
+    Raises:
+        ModelportError: whatever goes wrong; nothing is left at `output` then.
+    """
+    progress = progress or Silent()
+    output, share = Path(output), parse_budget(budget)
+    with staged(output, overwrite=overwrite) as stage, ExitStack() as sessions:
+        with progress.stage("Open the source and its data"):
+            loaded = open_source(
+                source, inputs=inputs, weights=weights, transforms=transforms, task=task,
+                labels=read_labels(labels), licence=licence, name=name, output_names=output_names,
+            )  # fmt: skip
+            decoder = TASKS.get(loaded.source.task)
+            plans = plan(engines, precisions, threads)
+        with progress.stage("Export"):
+            exported = loaded.to_graph(opset)
+            data = gather(loaded, signature_of(exported), calibration, verification)
+        with progress.stage("Prove the export"):
+            oracle = sessions.enter_context(loaded.oracle())
+            truth = run_all(oracle, data.feeds)
+            prove_export(loaded, exported, oracle)
+        with progress.stage("Optimise"):
+            optimized = run_verified(
+                exported, portable(), probe_with(data.feeds[:PROBES]), signature_of(exported)
+            )
+        with progress.stage("Compile the variants"):
+            compiled = list(
+                compile_all(
+                    optimized.model, plans, data.calibration, stage / "artifacts", progress.detail
+                )
+            )
+        with progress.stage("Compare with the source, time in turn, choose"):
+            measured = _measure(compiled, data, truth, decoder.has_classes, threads, sessions)
+            decisions = select(list(measured.values()), share)
+        with progress.stage("Write the bundle"):
+            files = share_files(compiled, decisions, stage)
+            variants = variant_entries(compiled, measured, decisions, files, stage, threads)
+            manifest = _manifest(
+                loaded, exported, optimized, data, variants,
+                cases=cases_of(data, truth, stage),
+                provenance=_provenance(loaded, exported, optimized, data, source, weights, share),
+            )  # fmt: skip
+            if report:
+                chosen = next(entry for entry in variants if entry.verdict == "chosen")
+                answers = _answers(compiled, chosen, data, threads)
+                shown = report_cases(data, truth, answers, manifest)
+                write_report_beside(manifest, shown, stage, output)
+            finish(stage, manifest, output)
+    return Bundle(output)
+
+
+def parse_budget(budget: float | str) -> float:
+    """A share between 0 and 1, from a number or from text such as `1%` or `0.01`."""
+    try:
+        text = str(budget).strip()
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise UsageError(
+            f"The budget {budget!r} cannot be read",
+            expected="a percentage such as 1%, or a share between 0 and 1",
+        )
+    return share
+
+
+def read_labels(labels: Sequence[str] | str | Path | None) -> list[str] | None:
+    """Labels as given, or from a text file with one to a line."""
+    if labels is None or not isinstance(labels, (str, Path)):
+        return None if labels is None else [str(label) for label in labels]
+    path = Path(labels)
+    if not path.is_file():
+        raise UsageError(
+            f"There is no labels file {path}", expected="a text file with one class name to a line"
+        )
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def _measure(
+    compiled: Sequence[Compiled],
+    data: Data,
+    truth: list[Outputs],
+    classes: bool,
+    threads: int,
+    sessions: ExitStack,
+) -> dict[str, Candidate]:
+    """Fidelity of every variant, and the latency of all that run, measured in turn."""
+    opened: dict[str, Session] = {}
+    fidelities: dict[str, Fidelity] = {}
+    problems: dict[str, str] = {}
+    for item in compiled:
+        name = item.plan.name
+        if item.artifact is None:
+            problems[name] = item.problem or "it was not compiled"
+            continue
+        try:
+            session = ENGINES.get(item.plan.engine).load(item.artifact, threads=threads)
+            opened[name] = sessions.enter_context(session)
+            outputs = run_all(session, data.feeds)
+        except Exception as error:
+            problems[name] = str(error)
+            opened.pop(name, None)
+            continue
+        precision = item.plan.target.precision
+        fidelities[name] = compare(truth, outputs, session.signature, precision, classes=classes)
+    latencies = time_sessions(opened, data.feeds[0]) if opened else {}
+    return {
+        item.plan.name: Candidate(
+            item.plan.name,
+            fidelities.get(item.plan.name),
+            latencies.get(item.plan.name),
+            problems.get(item.plan.name),
+        )
+        for item in compiled
+    }
+
+
+def _answers(
+    compiled: Sequence[Compiled], chosen: VariantEntry, data: Data, threads: int
+) -> list[Outputs]:
+    item = next(item for item in compiled if item.plan.name == chosen.name)
+    assert item.artifact is not None
+    with ENGINES.get(chosen.engine).load(item.artifact, threads=threads) as session:
+        return run_all(session, data.feeds)
+
+
+def _manifest(
+    loaded: LoadedSource,
+    exported: ir.Model,
+    optimized: Optimized,
+    data: Data,
+    variants: tuple[VariantEntry, ...],
+    *,
+    cases: tuple[CaseEntry, ...],
+    provenance: Provenance,
+) -> Manifest:
+    source = loaded.source
+    return Manifest(
+        name=loaded.name,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        licence=source.licence,
+        signature=SignatureEntry.of(signature_of(optimized.model)),
+        transforms=transform_words.dump(source.transforms),
+        task=TaskEntry(name=source.task),
+        labels=None if source.labels is None else tuple(source.labels),
+        default=variants[0].name,
+        variants=variants,
+        cases=cases,
+        provenance=provenance,
+    )
+
+
+def _provenance(
+    loaded: LoadedSource,
+    exported: ir.Model,
+    optimized: Optimized,
+    data: Data,
+    source: Any,
+    weights: str | Path | None,
+    budget: float,
+) -> Provenance:
+    named = isinstance(source, (str, Path))
+    cost = cost_of(optimized.model)
+    return Provenance(
+        source=str(source) if named else type(loaded.source.model).__qualname__,
+        weights=None if weights is None else Path(weights).name,
+        weights_sha256=None if weights is None else hashed(Path(weights)),
+        opset=exported.opset_imports.get(""),
+        versions=versions(),
+        machine=describe_machine(),
+        budget=budget,
+        calibration_samples=len(data.calibration),
+        verification_samples=len(data.samples),
+        verification_data=data.origin,
+        held_out=data.held_out,
+        operators_before=operator_counts(exported),
+        operators_after=operator_counts(optimized.model),
+        cost=vars(cost),
+        passes=tuple(record.to_json() for record in optimized.records),
+        notes=(*loaded.notes, *data.notes),
+    )

@@ -1,0 +1,85 @@
+"""The user's data: what calibration sees, and what fidelity is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from modelport.feeds import Sample, read_samples, sample_files
+from modelport.frontends.source import LoadedSource
+from modelport.runtime.transforms.pipeline import Pipeline
+from modelport.types import Feeds, Signature
+
+MOST_CALIBRATION = 300
+"""Ranges settle well before; more only takes longer."""
+
+MOST_VERIFICATION = 1000
+
+SYNTHETIC = 8
+"""Random feeds that stand in where there is no data."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Attributes:
+    samples: what fidelity is measured on.
+    calibration: feeds for quantization; empty where the user gave no data.
+    origin: where the samples come from, in words.
+    held_out: whether no sample was seen in calibration.
+    """
+
+    samples: Sequence[Sample]
+    calibration: Sequence[Feeds]
+    origin: str
+    held_out: bool
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def feeds(self) -> list[Feeds]:
+        return [sample.feeds for sample in self.samples]
+
+
+def gather(
+    loaded: LoadedSource,
+    signature: Signature,
+    calibration: str | Path | None,
+    verification: str | Path | None,
+) -> Data:
+    """Reads both folders; without any, random feeds stand in for verification."""
+    transforms = loaded.source.transforms
+    pipeline = Pipeline(transforms) if transforms else None
+    notes: list[str] = []
+    seen = _read(calibration, signature, pipeline, MOST_CALIBRATION, notes)
+    unseen = _read(verification, signature, pipeline, MOST_VERIFICATION, notes)
+    feeds = [sample.feeds for sample in seen]
+    if unseen:
+        assert verification is not None
+        return Data(unseen, feeds, f"pictures or feeds in {Path(verification).name}", True, notes)
+    if seen:
+        assert calibration is not None
+        notes.append("fidelity was measured on the calibration data; --verification takes other data")
+        return Data(seen, feeds, f"pictures or feeds in {Path(calibration).name}", False, notes)
+    notes.append(
+        "no data was given, so fidelity was measured on random feeds, which say little about real ones"
+    )
+    random = [
+        Sample(f"random-{seed}", loaded.example_feeds(seed)) for seed in range(SYNTHETIC)
+    ]
+    return Data(random, [], "random feeds", True, notes)
+
+
+def _read(
+    folder: str | Path | None,
+    signature: Signature,
+    pipeline: Pipeline | None,
+    most: int,
+    notes: list[str],
+) -> list[Sample]:
+    if folder is None:
+        return []
+    count = len(sample_files(Path(folder)))
+    if count > most:
+        notes.append(f"of {count} files in {Path(folder).name} the first {most} were used")
+    return list(islice(read_samples(Path(folder), signature, pipeline), most))

@@ -1,0 +1,169 @@
+"""Runs passes on a graph, checks them on real feeds, and rolls back the one that changes results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import onnx_ir as ir
+
+from modelport.engines import ENGINES
+from modelport.engines.scratch import opened
+from modelport.errors import ModelportError, UsageError
+from modelport.feeds import random_feeds
+from modelport.graph import invariants, io
+from modelport.graph.query import signature_of
+from modelport.passes.base import GraphPass, Refusal
+from modelport.passes.pipelines import portable
+from modelport.types import Feeds, Outputs, Signature, Target
+from modelport.verify.compare import compare, run_all
+
+MOST_ROUNDS = 4
+"""One pass may uncover work for another; more rounds than this have never found any."""
+
+Probe: TypeAlias = Callable[[ir.Model], list[Outputs]]
+"""Outputs of a model for the probing feeds."""
+
+
+@dataclass
+class PassRecord:
+    """What one pass did over all rounds."""
+
+    name: str
+    summary: str
+    changed: bool = False
+    removed_nodes: int = 0
+    rejected: str | None = None
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def note(self, modified: bool, refusals: list[Refusal], before: int, after: int) -> None:
+        self.changed |= modified
+        self.removed_nodes += before - after
+        self.refusals = refusals  # those of the last round, when everything else has been done
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Optimized:
+    """An optimised model, and the record of every pass."""
+
+    model: ir.Model
+    records: list[PassRecord]
+    checked: bool
+
+
+def optimize(
+    source: str | Path | ir.Model, *, feeds: Sequence[Feeds] | None = None, check: bool = True
+) -> Optimized:
+    """Optimises an ONNX file or graph with the portable pipeline; the original stays as it is.
+
+    Args:
+        feeds: what to check on; by default two random feeds of the smallest shapes.
+        check: whether to compare the results with those of the original.
+
+    Returns:
+        The optimised graph. A pass that changed the results, or broke the graph, is left out of it,
+        and its record says so.
+    """
+    model = io.load(Path(source)) if isinstance(source, (str, Path)) else source
+    if not check:
+        copy, passes = model.clone(), portable()
+        records = {step.name: PassRecord(step.name, step.summary) for step in passes}
+        _run(copy, passes * MOST_ROUNDS, records)
+        return Optimized(copy, list(records.values()), checked=False)
+    signature = signature_of(model)
+    if feeds is None:
+        feeds = [random_feeds(signature, seed) for seed in (1, 2)]
+    return run_verified(model, portable(), probe_with(feeds), signature)
+
+
+def probe_with(feeds: Sequence[Feeds]) -> Probe:
+    """A probe that runs models with ONNX Runtime on those feeds."""
+    if not feeds:
+        raise UsageError("There are no feeds to check the passes on")
+
+    def probe(model: ir.Model) -> list[Outputs]:
+        with opened(ENGINES.get("onnxruntime"), model, Target()) as session:
+            return run_all(session, feeds)
+
+    return probe
+
+
+def run_verified(
+    model: ir.Model, passes: Sequence[GraphPass], probe: Probe, signature: Signature
+) -> Optimized:
+    """Runs the passes; where results change, finds the pass by bisection and leaves it out.
+
+    One comparison is enough where all is well, which is the usual case.
+    """
+    check = _Check(probe, probe(model), signature)
+    rejected: dict[str, str] = {}
+    while True:
+        steps = [step for step in passes if step.name not in rejected]
+        records = {step.name: PassRecord(step.name, step.summary) for step in passes}
+        problem, optimized = check.after(model, steps * MOST_ROUNDS, records)
+        if problem is None and optimized is not None:
+            for name, reason in rejected.items():
+                records[name].rejected = reason
+            return Optimized(optimized, list(records.values()), checked=True)
+        culprit, reason = _culprit(model, steps * MOST_ROUNDS, check)
+        rejected[culprit.name] = reason
+
+
+def _culprit(model: ir.Model, steps: list[GraphPass], check: _Check) -> tuple[GraphPass, str]:
+    """The first step after which the results differ, and what differs then."""
+    good, bad, reason = 0, len(steps), ""
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        problem, _ = check.after(model, steps[:middle])
+        if problem is None:
+            good = middle
+        else:
+            bad, reason = middle, problem
+    return steps[bad - 1], reason or check.after(model, steps[:bad])[0] or "it changed the results"
+
+
+@dataclass(frozen=True)
+class _Check:
+    """Compares what steps make of a model with what the model gave."""
+
+    probe: Probe
+    expected: list[Outputs]
+    signature: Signature
+
+    def after(
+        self,
+        model: ir.Model,
+        steps: Sequence[GraphPass],
+        records: dict[str, PassRecord] | None = None,
+    ) -> tuple[str | None, ir.Model | None]:
+        """What is wrong after those steps, in words, or None; and the model they made."""
+        copy = model.clone()
+        try:
+            _run(copy, steps, records)
+        except Exception as error:  # whatever a pass raises, it is that pass's failure
+            return f"it broke the graph: {error}", None
+        try:
+            outputs = self.probe(copy)
+        except ModelportError as error:
+            return f"the model no longer runs: {error}", None
+        fidelity = compare(self.expected, outputs, self.signature, "fp32", classes=False)
+        if not fidelity.passed:
+            return f"it changed the results: {'; '.join(fidelity.reasons)}", None
+        return None, copy
+
+
+def _run(
+    model: ir.Model, steps: Sequence[GraphPass], records: dict[str, PassRecord] | None = None
+) -> None:
+    """Applies the steps in place and notes what they did; each must leave a well-formed graph."""
+    for step in steps:
+        before = model.graph.num_nodes()
+        modified = step(model).modified
+        invariants.check(model)
+        if records is not None:
+            records[step.name].note(modified, step.refusals, before, model.graph.num_nodes())

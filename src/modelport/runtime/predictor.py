@@ -1,0 +1,162 @@
+"""From a picture to a result, by way of a bundle."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, overload
+
+import numpy as np
+
+from modelport.bundle.manifest import VariantEntry
+from modelport.bundle.read import Bundle
+from modelport.engines import ENGINES
+from modelport.engines.base import Session
+from modelport.errors import FeedsError
+from modelport.runtime import transforms
+from modelport.runtime.tasks import TASKS
+from modelport.runtime.tasks.base import Context, Result
+from modelport.runtime.transforms.pipeline import Pipeline, Stopwatch
+from modelport.types import Array, Dim, Outputs
+
+
+class Predictor:
+    """A loaded bundle, ready to answer. A context manager; not safe for use by several threads.
+
+    Args:
+        bundle: an open bundle, or the path of one.
+        variant: name of the variant to run; by default the first usable one, the bundle's default
+            before the others that stayed within its budget.
+        threads: for the engine; 0 leaves the number to it.
+
+    Raises:
+        BundleError: where the bundle cannot be read.
+        EngineUnavailableError: where this machine has no engine for any (or for that) variant.
+    """
+
+    def __init__(
+        self, bundle: Bundle | str | Path, *, variant: str | None = None, threads: int = 0
+    ) -> None:
+        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
+        manifest = self.bundle.manifest
+        self.variant: VariantEntry = _usable_variant(self.bundle, variant)
+        self.session: Session = open_variant(self.bundle, self.variant, threads=threads)
+        self.pipeline: Pipeline | None = pipeline_of(self.bundle)
+        self.task = TASKS.get(manifest.task.name)
+        self._context = Context(manifest.labels, manifest.task.parameters)
+        self._input = self.bundle.signature.inputs[0]
+
+    @overload
+    def __call__(self, inputs: list[Any] | tuple[Any, ...]) -> list[Result]: ...
+
+    @overload
+    def __call__(self, inputs: Any) -> Any: ...
+
+    def __call__(self, inputs: Any) -> Any:
+        """Answers for one input, or for each of a list.
+
+        Args:
+            inputs: a path, the bytes of a file, a PIL picture, or a uint8 array of height x width x 3
+                in RGB order; or a list of these. A model without transforms takes feeds as `infer`.
+
+        Returns:
+            One result, whose kind depends on the task (`Classification`, say), or a list of them.
+        """
+        if isinstance(inputs, (list, tuple)):
+            return list(self._many(inputs))
+        return self._one(inputs)
+
+    def infer(self, feeds: Array | Mapping[str, Array]) -> Any:
+        """Answers for a ready tensor, or feeds by input name; the batch size must be one."""
+        return self.task.decode(self.session.run(self._feeds(feeds)), self._context)
+
+    def close(self) -> None:
+        self.session.close()
+
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _one(self, item: Any) -> Result:
+        watch = Stopwatch()
+        feeds = self._prepare(item, watch)
+        outputs = self.session.run(feeds)
+        watch.lap("inference")
+        result = self.task.decode(outputs, self._context)
+        watch.lap("result")
+        return replace(result, timing_ms=watch.stages_ms)
+
+    def _many(self, items: Sequence[Any]) -> Iterator[Result]:
+        size = self._input.shape[0] if self._input.shape else 1
+        if not isinstance(size, Dim) or len(self.bundle.signature.inputs) > 1:
+            yield from (self._one(item) for item in items)
+            return
+        step = size.maximum or 8
+        for start in range(0, len(items), step):
+            yield from self._batch([self._prepare(item) for item in items[start : start + step]])
+
+    def _batch(self, feeds: list[dict[str, Array]]) -> Iterator[Result]:
+        tensor = np.concatenate([feed[self._input.name] for feed in feeds])
+        outputs = self.session.run({self._input.name: tensor})
+        for index in range(len(feeds)):
+            yield self.task.decode(_sample(outputs, index), self._context)
+
+    def _prepare(self, item: Any, watch: Stopwatch | None = None) -> dict[str, Array]:
+        if self.pipeline is None:
+            return self._feeds(item)
+        return {self._input.name: self.pipeline(item, watch)}
+
+    def _feeds(self, feeds: Any) -> dict[str, Array]:
+        if isinstance(feeds, np.ndarray):
+            return {self._input.name: feeds}
+        if isinstance(feeds, Mapping):
+            return dict(feeds)
+        raise FeedsError(
+            f"The model has no transforms, so a {type(feeds).__name__} cannot become a tensor",
+            expected="a numpy array, or a dictionary of arrays by input name",
+            hint="Deploy it with transforms to call it on pictures",
+        )
+
+
+def _sample(outputs: Outputs, index: int) -> Outputs:
+    return {name: array[index : index + 1] for name, array in outputs.items()}
+
+
+def load(path: str | Path, *, variant: str | None = None, threads: int = 0) -> Predictor:
+    """Opens a bundle and returns a predictor: `load("build/model")("photo.jpg")`."""
+    return Predictor(path, variant=variant, threads=threads)
+
+
+def open_variant(bundle: Bundle, variant: VariantEntry, *, threads: int = 0) -> Session:
+    return ENGINES.get(variant.engine).load(bundle.artifact(variant), threads=threads)
+
+
+def pipeline_of(bundle: Bundle) -> Pipeline | None:
+    """The bundle's transforms, compiled; None where it has none."""
+    entries = bundle.manifest.transforms
+    return Pipeline(transforms.parse(entries)) if entries else None
+
+
+def _usable_variant(bundle: Bundle, name: str | None) -> VariantEntry:
+    """The named variant; or the default, or the next accepted one whose engine is here."""
+    if name is not None:
+        return bundle.manifest.variant(name)
+    missing = ""
+    for variant in bundle.variants:
+        reason = ENGINES.get(variant.engine).available()
+        if reason is None:
+            if missing:
+                warnings.warn(f"{missing}; running {variant.name} instead", stacklevel=3)
+            return variant
+        missing = missing or f"The default variant {variant.name} cannot run here: {reason}"
+    return bundle.manifest.variant()  # loading it will say what to install

@@ -1,0 +1,12 @@
+"""What outputs mean: one file for each task."""
+
+from modelport.registry import Registry
+from modelport.runtime.tasks.base import Task
+
+TASKS: Registry[Task] = Registry(
+    "task",
+    {
+        "classification": "modelport.runtime.tasks.classification:ClassificationTask",
+        "tensors": "modelport.runtime.tasks.tensors:TensorsTask",
+    },
+)

@@ -1,0 +1,105 @@
+"""One label out of many.
+
+Parameters:
+    scores: `logits` (softmax follows) or `probabilities`.
+    top: how many classes a result lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from modelport.errors import FeedsError
+from modelport.runtime.tasks.base import Context, Result, Task
+from modelport.types import Array, Outputs
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """A class with its probability."""
+
+    index: int
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Classification(Result):
+    """The most probable classes, best first."""
+
+    classes: tuple[ClassScore, ...]
+
+    @property
+    def label(self) -> str:
+        return self.classes[0].label
+
+    @property
+    def score(self) -> float:
+        return self.classes[0].score
+
+    @property
+    def index(self) -> int:
+        return self.classes[0].index
+
+    def to_json(self) -> dict[str, Any]:
+        return {"label": self.label, "score": self.score, "classes": [vars(c) for c in self.classes]}
+
+
+class ClassificationTask(Task):
+    name: ClassVar[str] = "classification"
+    summary: ClassVar[str] = "one label for a picture"
+    has_classes: ClassVar[bool] = True
+
+    def decode(self, outputs: Outputs, context: Context) -> Classification:
+        scores = next(iter(outputs.values()))
+        if scores.ndim != 2 or len(scores) != 1:
+            raise FeedsError(
+                f"The first output has shape {list(scores.shape)}",
+                expected="one row of class scores for the classification task",
+                hint="Deploy the model with --task tensors to have the outputs as they are",
+            )
+        row = scores[0].astype(np.float64)
+        if context.parameters.get("scores", "logits") == "logits":
+            row = _softmax(row)
+        best = _best(row, int(context.parameters.get("top", 5)))
+        return Classification(
+            tuple(
+                ClassScore(int(index), _label(context.labels, int(index)), float(row[index]))
+                for index in best
+            )
+        )
+
+    def draw(self, image: Image.Image, result: Classification) -> Image.Image:
+        drawn = image.convert("RGB")
+        pen = ImageDraw.Draw(drawn)
+        text = self.describe(result)
+        box = pen.textbbox((6, 4), text)
+        pen.rectangle((0, 0, box[2] + 6, box[3] + 4), fill=(0, 0, 0))
+        pen.text((6, 4), text, fill=(255, 255, 255))
+        return drawn
+
+    def describe(self, result: Classification) -> str:
+        return f"{result.label} {result.score:.2f}"
+
+
+def _softmax(row: Array) -> Array:
+    powers = np.exp(row - row.max())
+    return powers / powers.sum()
+
+
+def _best(row: Array, count: int) -> Array:
+    """Indices of the largest values, best first; ties go to the lower index."""
+    count = min(count, len(row))
+    few = np.argpartition(-row, count - 1)[:count]
+    return few[np.lexsort((few, -row[few]))]
+
+
+def _label(labels: Sequence[str] | None, index: int) -> str:
+    if labels is not None and index < len(labels):
+        return labels[index]
+    return f"class {index}"

@@ -1,0 +1,42 @@
+"""Leaves the outputs as they are, for models whose meaning nobody declared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from PIL import Image
+
+from modelport.runtime.tasks.base import Context, Result, Task
+from modelport.types import Array, Outputs
+
+
+@dataclass(frozen=True, eq=False)
+class Tensors(Result):
+    """The outputs by name."""
+
+    outputs: Mapping[str, Array]
+
+    def __getitem__(self, name: str) -> Array:
+        return self.outputs[name]
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: array.tolist() for name, array in self.outputs.items()}
+
+
+class TensorsTask(Task):
+    name: ClassVar[str] = "tensors"
+    summary: ClassVar[str] = "the outputs as arrays"
+
+    def decode(self, outputs: Outputs, context: Context) -> Tensors:
+        return Tensors(dict(outputs))
+
+    def draw(self, image: Image.Image, result: Tensors) -> Image.Image:
+        return image.copy()
+
+    def describe(self, result: Tensors) -> str:
+        return ", ".join(
+            f"{name} {array.dtype} {'x'.join(map(str, array.shape))}"
+            for name, array in result.outputs.items()
+        )

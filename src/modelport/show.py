@@ -1,0 +1,134 @@
+"""How results look on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from modelport.bundle.manifest import VariantEntry
+from modelport.bundle.read import Bundle
+
+if TYPE_CHECKING:
+    from modelport.inspection import Overview
+    from modelport.optimization import Optimized
+    from modelport.runtime.predictor import Predictor
+    from modelport.runtime.tasks.base import Result
+    from modelport.verify.bundle import BundleCheck
+
+_MARKS = {"chosen": "[bold green]chosen[/]", "accepted": "[green]accepted[/]", "rejected": "[red]rejected[/]"}
+
+
+def show_bundle(console: Console, bundle: Bundle) -> None:
+    """What deploy made: the verdict on every variant, and where the bundle is."""
+    manifest = bundle.manifest
+    console.print(_variant_table(manifest.variants))
+    data = manifest.provenance
+    console.print(
+        f"\nMeasured on {data.verification_samples} samples ({data.verification_data}); "
+        f"budget {data.budget:.2%}."
+    )
+    for note in data.notes:
+        console.print(f"[dim]Note: {escape(note)}[/]")
+    console.print(f"Bundle: [bold]{escape(str(bundle.path))}[/]")
+    report = bundle.path / "report.html"
+    if report.is_file():
+        console.print(f"Report: {escape(str(report))}")
+
+
+def _variant_table(variants: Sequence[VariantEntry]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("variant", "median ms", "loss", "SQNR dB", "size MB", "verdict"):
+        table.add_column(title, justify="left" if title in ("variant", "verdict") else "right")
+    table.add_column("reason", overflow="fold")
+    for entry in variants:
+        table.add_row(*_variant_row(entry))
+    return table
+
+
+def _variant_row(entry: VariantEntry) -> list[str]:
+    fidelity, latency = entry.fidelity, entry.latency
+    return [
+        entry.name,
+        "-" if latency is None else f"{latency.median_ms:.2f}",
+        "-" if fidelity is None or fidelity.loss is None else f"{fidelity.loss:.2%}",
+        "-" if fidelity is None or fidelity.sqnr_db is None else f"{fidelity.sqnr_db:.1f}",
+        f"{entry.size_bytes / 1e6:.1f}" if entry.size_bytes else "-",
+        _MARKS[entry.verdict],
+        escape(entry.reason),
+    ]
+
+
+def show_results(
+    console: Console, predictor: Predictor, files: Sequence[Path], results: Sequence[Result]
+) -> None:
+    for file, result in zip(files, results, strict=True):
+        stages = "  ".join(f"{stage} {ms:.2f}" for stage, ms in result.timing_ms.items())
+        total = sum(result.timing_ms.values())
+        console.print(
+            f"{escape(str(file))}: [bold]{escape(predictor.task.describe(result))}[/]"
+            f"  [dim]{stages}  total {total:.2f} ms[/]",
+            highlight=False,
+        )
+    console.print(f"[dim]variant {predictor.variant.name}[/]", highlight=False)
+
+
+def show_check(console: Console, check: BundleCheck) -> None:
+    console.print(f"{check.files} files match their checksums; {check.cases} golden cases.")
+    if check.grey_levels is not None:
+        console.print(f"Transforms: within {check.grey_levels:.2f} grey levels of the golden feeds.")
+    for variant in check.variants:
+        if variant.skipped is not None:
+            console.print(f"[yellow]skipped[/] {variant.name}: {escape(variant.skipped)}")
+        elif variant.passed and variant.fidelity is not None:
+            worst = variant.fidelity.worst
+            sqnr = "-" if worst.sqnr_db is None else f"{worst.sqnr_db:.1f}"
+            console.print(f"[green]passed[/]  {variant.name}: SQNR {sqnr} dB")
+        else:
+            console.print(f"[red]failed[/]  {variant.name}")
+    for problem in check.problems:
+        console.print(f"[red]Problem:[/] {escape(problem)}")
+    verdict = "[bold green]The bundle holds.[/]" if check.passed else "[bold red]The bundle does not hold.[/]"
+    console.print(verdict)
+
+
+def show_overview(console: Console, overview: Overview) -> None:
+    console.print(f"[bold]{escape(overview.name)}[/]  {overview.kind}, {overview.size_bytes / 1e6:.1f} MB")
+    for key, value in overview.facts.items():
+        if value not in (None, "", []):
+            text = ", ".join(value) if isinstance(value, list) else str(value)
+            console.print(f"  {key}: {escape(text)}", highlight=False)
+    for title, specs in (("input", overview.signature.inputs), ("output", overview.signature.outputs)):
+        for spec in specs:
+            console.print(f"  {title} {escape(str(spec))}", highlight=False)
+    cost = overview.cost
+    if cost:
+        console.print(
+            f"  cost: {cost['parameters'] / 1e6:.2f} M parameters, "
+            f"{cost['multiply_adds'] / 1e6:.1f} M multiply-adds"
+            + (f" ({cost['unknown']} nodes of unknown shape left out)" if cost["unknown"] else ""),
+            highlight=False,
+        )
+    total = sum(overview.operators.values())
+    counts = ", ".join(f"{name} {count}" for name, count in overview.operators.items())
+    console.print(f"  operators: {total} ({escape(counts)})", highlight=False)
+    if overview.variants:
+        console.print(_variant_table(overview.variants))
+
+
+def show_optimized(console: Console, optimized: Optimized, why_not: str | None) -> None:
+    for record in optimized.records:
+        if why_not is not None and record.name != why_not:
+            continue
+        state = "rolled back" if record.rejected else ("changed" if record.changed else "nothing to do")
+        console.print(f"{record.name}: {state}, {record.removed_nodes} nodes fewer")
+        if record.rejected:
+            console.print(f"  [red]{escape(record.rejected)}[/]")
+        for refusal in record.refusals if why_not is not None else ():
+            console.print(f"  left alone {escape(refusal.where)}: {escape(refusal.reason)}")
+    if not optimized.checked:
+        console.print("[yellow]The results were not compared.[/]")

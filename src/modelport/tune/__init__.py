@@ -1,0 +1,1 @@
+"""Chooses among variants under the user's budgets."""

@@ -1,0 +1,110 @@
+"""The fastest variant within the fidelity budget becomes the default."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from modelport.errors import BudgetError
+from modelport.profile.latency import Latency
+from modelport.verify.compare import Fidelity
+
+CLOSE_CALL = 0.03
+"""Medians this close cannot be told apart on a shared machine; fidelity decides between them."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A variant with what was measured of it; `problem` says why it could not be measured."""
+
+    name: str
+    fidelity: Fidelity | None = None
+    latency: Latency | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`chosen`, `accepted` or `rejected`, with the reason in words."""
+
+    verdict: str
+    reason: str
+
+
+def select(candidates: Sequence[Candidate], budget: float) -> dict[str, Decision]:
+    """Decides on every candidate.
+
+    Args:
+        budget: the largest accepted loss, as a share: 0.01 for 1 %.
+
+    Raises:
+        BudgetError: where no candidate is close enough to the source.
+    """
+    reasons = {candidate.name: _rejection(candidate, budget) for candidate in candidates}
+    fit = [candidate for candidate in candidates if reasons[candidate.name] is None]
+    if not fit:
+        told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        raise BudgetError(
+            f"No variant stays within the fidelity budget of {budget:.2%} ({told})",
+            hint="Raise --budget, give more calibration data, or allow fp32 with --precisions fp32",
+        )
+    chosen = _fastest(fit)
+    decisions = {}
+    for candidate in candidates:
+        reason = reasons[candidate.name]
+        if reason is not None:
+            decisions[candidate.name] = Decision("rejected", reason)
+        elif candidate is chosen:
+            decisions[candidate.name] = Decision("chosen", _praise(candidate, fit))
+        else:
+            decisions[candidate.name] = Decision("accepted", _comparison(candidate, chosen))
+    return decisions
+
+
+def _rejection(candidate: Candidate, budget: float) -> str | None:
+    fidelity = candidate.fidelity
+    if candidate.problem is not None:
+        return candidate.problem
+    if fidelity is None or candidate.latency is None:
+        return "it was not measured"
+    if not fidelity.passed:
+        return f"it is not the same model: {'; '.join(fidelity.reasons)}"
+    if fidelity.loss is None:
+        return "its loss cannot be computed"
+    if fidelity.loss > budget:
+        return f"its loss of {fidelity.loss:.2%} is over the budget of {budget:.2%}"
+    return None
+
+
+def _median(candidate: Candidate) -> float:
+    assert candidate.latency is not None
+    return candidate.latency.median_ms
+
+
+def _loss(candidate: Candidate) -> float:
+    assert candidate.fidelity is not None and candidate.fidelity.loss is not None
+    return candidate.fidelity.loss
+
+
+def _fastest(fit: Sequence[Candidate]) -> Candidate:
+    best = min(_median(candidate) for candidate in fit)
+    close = [candidate for candidate in fit if _median(candidate) <= best * (1 + CLOSE_CALL)]
+    return min(close, key=lambda candidate: (_loss(candidate), _median(candidate)))
+
+
+def _praise(chosen: Candidate, fit: Sequence[Candidate]) -> str:
+    if len(fit) == 1:
+        return "the only variant within the budget"
+    faster = min(_median(candidate) for candidate in fit) < _median(chosen)
+    return (
+        f"closest to the source of those within {CLOSE_CALL:.0%} of the fastest"
+        if faster
+        else "the fastest variant within the budget"
+    )
+
+
+def _comparison(candidate: Candidate, chosen: Candidate) -> str:
+    ratio = _median(candidate) / _median(chosen)
+    if ratio < 1 + CLOSE_CALL:
+        return "as fast as the chosen one, and further from the source"
+    return f"within the budget, {ratio:.2f} times as slow as the chosen one"

@@ -1,0 +1,1 @@
+"""Proof that a model still does what its source did."""
