@@ -242,7 +242,8 @@ def test_loop_that_carries_a_value_along() -> None:
         gives="float[2] y, float[M,2] s",
         count=np.asarray(3, np.int64),
     )
-    applied = apply("remove_identities", model)
+    # The reference stops at once where a loop has a count alone.
+    applied = apply("remove_identities", model, by=[by_onnxruntime])
     assert set(applied.reasons) == {"it connects an input or a weight to an output"}
     body = model.graph[0].attributes["body"].as_graph()
     assert [node.op_type for node in body] == ["Identity", "Add", "Identity"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
@@ -62,6 +63,24 @@ class ShareInitializers(_LibraryPass):
     name = "share_initializers"
     summary = "equal weights are stored once"
     steps = (common.DeduplicateHashedInitializersPass(),)
+
+    def apply(self, model: ir.Model) -> bool:
+        for graph in model.graphs():
+            for value in graph.initializers.values():
+                _lay_out(value)
+        return super().apply(model)
+
+
+def _lay_out(value: ir.Value) -> None:
+    """Hashing wants contiguous memory, which views such as a transposed weight have not."""
+    tensor = value.const_value
+    if tensor is None or isinstance(tensor, ir.StringTensor):
+        return
+    array = tensor.numpy()
+    if not array.flags.c_contiguous:
+        value.const_value = ir.tensor(
+            np.ascontiguousarray(array), dtype=tensor.dtype, name=value.name
+        )
 
 
 class RemoveUnused(_LibraryPass):

@@ -31,6 +31,9 @@ _LINEAR_BELOW_AT_LEAST = 1e-3
 """In percent. Losses below it are next to zero on the page, as they are in practice; the decades
 they would need would press all others together."""
 
+_LINEAR_BELOW_AT_MOST = 0.1
+"""In percent. Keeps a decade between zero and a usual budget."""
+
 _LOG_LATENCY_FROM = 20
 """With latencies further apart than this factor, a linear axis would crush the fast ones."""
 
@@ -197,7 +200,8 @@ def _scale(axes: Any, points: Sequence[_Point], budget: float | None) -> None:
 def _linear_below(losses: Iterable[float]) -> float:
     """The power of ten, in percent, from which on the loss axis is logarithmic."""
     smallest = min((loss for loss in losses if loss > 0), default=1.0)
-    return float(max(10.0 ** math.floor(math.log10(smallest) + 1e-9), _LINEAR_BELOW_AT_LEAST))
+    below = float(10.0 ** math.floor(math.log10(smallest) + 1e-9))
+    return min(max(below, _LINEAR_BELOW_AT_LEAST), _LINEAR_BELOW_AT_MOST)
 
 
 def _decades(first: float, top: float) -> Iterator[float]:

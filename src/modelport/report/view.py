@@ -204,7 +204,7 @@ def _base(manifest: Manifest, chosen: VariantEntry) -> VariantEntry | None:
 
 def _remarks(manifest: Manifest, chosen: VariantEntry, good: bool | None) -> Iterable[str]:
     if good is False and chosen.fidelity:
-        yield from (f"{reason.rstrip('.')}." for reason in chosen.fidelity.reasons)
+        yield from (words.sentence(reason) for reason in chosen.fidelity.reasons)
     latency, base = chosen.latency, _base(manifest, chosen)
     if latency is None:
         return
@@ -244,7 +244,7 @@ def facts(manifest: Manifest, cases: Sequence[ReportCase]) -> list[Fact]:
         ),
         _held_out(provenance),
         _same_answer(fidelity, cases),
-        Fact("Worst sample", _worst(fidelity), "the smallest cosine similarity to the source"),
+        _worst(fidelity),
         _size(manifest, chosen),
     ]
 
@@ -271,8 +271,11 @@ def _same_answer(fidelity: FidelityEntry | None, cases: Sequence[ReportCase]) ->
     return Fact("Same answer", words.percent(agreement), shown)
 
 
-def _worst(fidelity: FidelityEntry | None) -> str:
-    return words.decimal(fidelity.cosine_min if fidelity else None, 6)
+def _worst(fidelity: FidelityEntry | None) -> Fact:
+    if fidelity is None or fidelity.cosine_min is None:
+        return Fact("Worst sample", words.DASH)
+    detail = "the smallest cosine similarity to the source"
+    return Fact("Worst sample", words.decimal(fidelity.cosine_min, 6), detail)
 
 
 def _size(manifest: Manifest, chosen: VariantEntry | None) -> Fact:

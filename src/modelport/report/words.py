@@ -21,7 +21,9 @@ def percent(fraction: float | None) -> str:
         return f"0{_SPACE}%"
     if value < _SMALLEST_PERCENT * (1 - 1e-9):
         return f"<{_SPACE}{sign}{_SMALLEST_PERCENT:g}{_SPACE}%"
-    # Three digits must not round 99.97 % up to a perfect score.
+    if value >= 99:
+        # Nothing short of perfect may be rounded up to it.
+        value = math.floor(value * 100 + 1e-6) / 100
     digits = f"{value:.3g}" if value < 99 else f"{value:.2f}".rstrip("0").rstrip(".")
     return f"{sign}{digits}{_SPACE}%"
 
@@ -65,6 +67,11 @@ def ratio(value: float) -> str:
 def or_dash(value: object) -> str:
     text = "" if value is None else str(value)
     return text if text.strip() else DASH
+
+
+def sentence(clause: str) -> str:
+    """With a capital and a full stop."""
+    return f"{clause[:1].upper()}{clause[1:].rstrip('.')}."
 
 
 def count(number: int, noun: str) -> str:
