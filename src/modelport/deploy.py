@@ -1,13 +1,14 @@
 """The main job, from a trained model to a proven bundle.
 
-    open the source -> export -> prove the export -> optimise -> compile variants
-    -> compare each with the source -> time them in turn -> choose -> write the bundle
+open the source -> export -> prove the export -> optimise -> compile variants
+-> compare each with the source -> time them in turn -> choose -> write the bundle
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,10 @@ from modelport.deployment.package import (
     cases_of,
     hashed,
     report_cases,
+    report_path,
+    report_problem,
     share_files,
     variant_entries,
-    write_report_beside,
 )
 from modelport.engines import ENGINES
 from modelport.engines.base import Session
@@ -45,10 +47,11 @@ from modelport.passes.pipelines import portable
 from modelport.profile.cost import cost_of
 from modelport.profile.latency import time_sessions
 from modelport.progress import Silent
+from modelport.report.data import ReportCase
 from modelport.runtime import transforms as transform_words
 from modelport.runtime.tasks import TASKS
 from modelport.tune.select import Candidate, select
-from modelport.types import Outputs
+from modelport.types import Outputs, Signature
 from modelport.variants import Compiled, compile_all, plan
 from modelport.verify.compare import Fidelity, compare, run_all
 
@@ -122,6 +125,7 @@ def deploy(
         with progress.stage("Prove the export"):
             oracle = sessions.enter_context(loaded.oracle())
             truth = run_all(oracle, data.feeds)
+            intended = None if data.intended is None else run_all(oracle, data.intended)
             prove_export(loaded, exported, oracle)
         with progress.stage("Optimise"):
             optimized = run_verified(
@@ -134,7 +138,8 @@ def deploy(
                 )
             )
         with progress.stage("Compare with the source, time in turn, choose"):
-            measured = _measure(compiled, data, truth, decoder.has_classes, threads, sessions)
+            judge = Judge(truth, intended, decoder.has_classes)
+            measured = _measure(compiled, data, judge, threads, sessions)
             decisions = select(list(measured.values()), share)
         with progress.stage("Write the bundle"):
             files = share_files(compiled, decisions, stage)
@@ -142,13 +147,15 @@ def deploy(
             manifest = _manifest(
                 loaded, exported, optimized, data, variants,
                 cases=cases_of(data, truth, stage),
-                provenance=_provenance(loaded, exported, optimized, data, source, weights, share),
+                provenance=_provenance(
+                    loaded, exported, optimized, data, source, weights, share,
+                    notes=[missing] if report and (missing := report_problem()) else [],
+                ),
             )  # fmt: skip
-            if report:
-                chosen = next(entry for entry in variants if entry.verdict == "chosen")
-                answers = _answers(compiled, chosen, data, threads)
+            if report and report_problem() is None:
+                answers = _answers(compiled, variants[0], data, threads)
                 shown = report_cases(data, truth, answers, manifest)
-                write_report_beside(manifest, shown, stage, output)
+                _write_report(manifest, shown, report_path(stage, output))
             finish(stage, manifest, output)
     return Bundle(output)
 
@@ -180,11 +187,24 @@ def read_labels(labels: Sequence[str] | str | Path | None) -> list[str] | None:
     return path.read_text(encoding="utf-8").splitlines()
 
 
+@dataclass(frozen=True)
+class Judge:
+    """What the source gave, and how outputs are compared with it."""
+
+    truth: list[Outputs]
+    intended: list[Outputs] | None
+    classes: bool
+
+    def __call__(self, outputs: list[Outputs], signature: Signature, precision: str) -> Fidelity:
+        return compare(
+            self.truth, outputs, signature, precision, classes=self.classes, intended=self.intended
+        )
+
+
 def _measure(
     compiled: Sequence[Compiled],
     data: Data,
-    truth: list[Outputs],
-    classes: bool,
+    judge: Judge,
     threads: int,
     sessions: ExitStack,
 ) -> dict[str, Candidate]:
@@ -206,7 +226,7 @@ def _measure(
             opened.pop(name, None)
             continue
         precision = item.plan.target.precision
-        fidelities[name] = compare(truth, outputs, session.signature, precision, classes=classes)
+        fidelities[name] = judge(outputs, session.signature, precision)
     latencies = time_sessions(opened, data.feeds[0]) if opened else {}
     return {
         item.plan.name: Candidate(
@@ -226,6 +246,12 @@ def _answers(
     assert item.artifact is not None
     with ENGINES.get(chosen.engine).load(item.artifact, threads=threads) as session:
         return run_all(session, data.feeds)
+
+
+def _write_report(manifest: Manifest, cases: Sequence[ReportCase], path: Path) -> None:
+    from modelport.report.html import write_report  # imports what the extra `report` installs
+
+    write_report(manifest, cases, path)
 
 
 def _manifest(
@@ -262,6 +288,7 @@ def _provenance(
     source: Any,
     weights: str | Path | None,
     budget: float,
+    notes: list[str],
 ) -> Provenance:
     named = isinstance(source, (str, Path))
     cost = cost_of(optimized.model)
@@ -281,5 +308,5 @@ def _provenance(
         operators_after=operator_counts(optimized.model),
         cost=vars(cost),
         passes=tuple(record.to_json() for record in optimized.records),
-        notes=(*loaded.notes, *data.notes),
+        notes=(*loaded.notes, *data.notes, *notes),
     )

@@ -18,19 +18,23 @@ ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
 
 @dataclass(frozen=True)
 class Sample:
-    """One feed of the user's data and the file it was made from, if it was."""
+    """One feed of the user's data, and the file it was made from, if it was.
+
+    Attributes:
+        intended: the feed as in training, where `feeds` took a short cut that changes it (a JPEG
+            decoded as a draft); else None.
+    """
 
     name: str
     feeds: Feeds
     file: Path | None = None
+    intended: Feeds | None = None
 
 
 def random_feeds(signature: Signature, seed: int) -> Feeds:
     """Seeded values of the smallest shapes: normal for floats, 0 to 99 for integers."""
     generator = np.random.default_rng(seed)
-    return {
-        spec.name: random_array(spec, spec.smallest(), generator) for spec in signature.inputs
-    }
+    return {spec.name: random_array(spec, spec.smallest(), generator) for spec in signature.inputs}
 
 
 def random_other_sizes(specs: Sequence[TensorSpec], seed: int) -> list[Feeds]:
@@ -128,7 +132,9 @@ def _check(feeds: Feeds, signature: Signature, path: Path) -> None:
     try:
         signature.check(feeds)
     except ModelportError as error:
-        raise DataError(f"{path} does not fit the model: {error.seen}", expected=error.expected) from error
+        raise DataError(
+            f"{path} does not fit the model: {error.seen}", expected=error.expected
+        ) from error
 
 
 def free_batch(signature: Signature) -> bool:

@@ -32,7 +32,9 @@ class Overview:
     variants: tuple[VariantEntry, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        content = {key: value for key, value in vars(self).items() if key not in ("variants", "signature")}
+        content = {
+            key: value for key, value in vars(self).items() if key not in ("variants", "signature")
+        }
         return {
             **content,
             "signature": asdict(self.signature),

@@ -8,7 +8,17 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "openvino", "nncf", "numpy", "pillow")
+_TOOLS = (
+    "torch",
+    "onnx",
+    "onnx-ir",
+    "onnxscript",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+    "numpy",
+    "pillow",
+)
 
 
 def describe_machine() -> dict[str, str]:

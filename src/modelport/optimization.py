@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from modelport.engines import ENGINES
 from modelport.engines.scratch import opened
-from modelport.errors import ModelportError, UsageError
+from modelport.errors import ModelportError, UsageError, VerificationError
 from modelport.feeds import random_feeds
 from modelport.graph import invariants, io
 from modelport.graph.query import signature_of
@@ -99,6 +99,9 @@ def run_verified(
     """Runs the passes; where results change, finds the pass by bisection and leaves it out.
 
     One comparison is enough where all is well, which is the usual case.
+
+    Raises:
+        VerificationError: where the model does not agree with itself.
     """
     check = _Check(probe, probe(model), signature)
     rejected: dict[str, str] = {}
@@ -110,6 +113,13 @@ def run_verified(
             for name, reason in rejected.items():
                 records[name].rejected = reason
             return Optimized(optimized, list(records.values()), checked=True)
+        if not steps:
+            raise VerificationError(
+                f"Without any pass, running the model twice does not agree: {problem}",
+                expected="equal results for equal feeds",
+                hint="Look for random operations and for values that are not finite, or leave the "
+                "check out",
+            )
         culprit, reason = _culprit(model, steps * MOST_ROUNDS, check)
         rejected[culprit.name] = reason
 

@@ -2,7 +2,7 @@
 
 A registry knows its members by name and imports one only when it is asked for. Members come
 from the built-in table and from other packages through the entry-point group
-`modelport.<kind>s`.
+named after the plural: `modelport.engines`, `modelport.passes`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class Registry(Generic[Member]):
     @cached_property
     def _external(self) -> dict[str, EntryPoint]:
         found: dict[str, EntryPoint] = {}
-        for point in entry_points(group=f"modelport.{self.kind}s"):
+        plural = f"{self.kind}es" if self.kind.endswith("s") else f"{self.kind}s"
+        for point in entry_points(group=f"modelport.{plural}"):
             if point.name in self._builtin or point.name in found:
                 raise UsageError(
                     f"The {self.kind} name {point.name!r} is taken twice, the second time by "
@@ -75,5 +76,5 @@ class Registry(Generic[Member]):
         return UnknownNameError(
             f"There is no {self.kind} named {name!r}",
             expected=f"one of {', '.join(self)}",
-            hint=f"Did you mean {near[0]!r}?" if near else None,
+            hint=f"Perhaps you meant {near[0]!r}" if near else None,
         )

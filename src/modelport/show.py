@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,16 +20,22 @@ if TYPE_CHECKING:
     from modelport.runtime.tasks.base import Result
     from modelport.verify.bundle import BundleCheck
 
-_MARKS = {"chosen": "[bold green]chosen[/]", "accepted": "[green]accepted[/]", "rejected": "[red]rejected[/]"}
+Justify: TypeAlias = Literal["left", "right"]
+
+_MARKS = {
+    "chosen": "[bold green]chosen[/]",
+    "accepted": "[green]accepted[/]",
+    "rejected": "[red]rejected[/]",
+}
 
 
 def show_bundle(console: Console, bundle: Bundle) -> None:
     """What deploy made: the verdict on every variant, and where the bundle is."""
     manifest = bundle.manifest
-    console.print(_variant_table(manifest.variants))
+    _show_variants(console, manifest.variants)
     data = manifest.provenance
     console.print(
-        f"\nMeasured on {data.verification_samples} samples ({data.verification_data}); "
+        f"Measured on {data.verification_samples} samples ({data.verification_data}); "
         f"budget {data.budget:.2%}."
     )
     for note in data.notes:
@@ -40,14 +46,18 @@ def show_bundle(console: Console, bundle: Bundle) -> None:
         console.print(f"Report: {escape(str(report))}")
 
 
-def _variant_table(variants: Sequence[VariantEntry]) -> Table:
+def _show_variants(console: Console, variants: Sequence[VariantEntry]) -> None:
+    """A table of figures, and the reason for each verdict below it, where it has room."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("variant", "median ms", "loss", "SQNR dB", "size MB", "verdict"):
-        table.add_column(title, justify="left" if title in ("variant", "verdict") else "right")
-    table.add_column("reason", overflow="fold")
+        justify: Justify = "left" if title in ("variant", "verdict") else "right"
+        table.add_column(title, justify=justify, no_wrap=True)
     for entry in variants:
         table.add_row(*_variant_row(entry))
-    return table
+    console.print(table)
+    console.print()
+    for entry in variants:
+        console.print(f"[dim]{entry.name}: {escape(entry.reason)}[/]", highlight=False)
 
 
 def _variant_row(entry: VariantEntry) -> list[str]:
@@ -59,7 +69,6 @@ def _variant_row(entry: VariantEntry) -> list[str]:
         "-" if fidelity is None or fidelity.sqnr_db is None else f"{fidelity.sqnr_db:.1f}",
         f"{entry.size_bytes / 1e6:.1f}" if entry.size_bytes else "-",
         _MARKS[entry.verdict],
-        escape(entry.reason),
     ]
 
 
@@ -80,7 +89,9 @@ def show_results(
 def show_check(console: Console, check: BundleCheck) -> None:
     console.print(f"{check.files} files match their checksums; {check.cases} golden cases.")
     if check.grey_levels is not None:
-        console.print(f"Transforms: within {check.grey_levels:.2f} grey levels of the golden feeds.")
+        console.print(
+            f"Transforms: within {check.grey_levels:.2f} grey levels of the golden feeds."
+        )
     for variant in check.variants:
         if variant.skipped is not None:
             console.print(f"[yellow]skipped[/] {variant.name}: {escape(variant.skipped)}")
@@ -92,17 +103,26 @@ def show_check(console: Console, check: BundleCheck) -> None:
             console.print(f"[red]failed[/]  {variant.name}")
     for problem in check.problems:
         console.print(f"[red]Problem:[/] {escape(problem)}")
-    verdict = "[bold green]The bundle holds.[/]" if check.passed else "[bold red]The bundle does not hold.[/]"
+    verdict = (
+        "[bold green]The bundle holds.[/]"
+        if check.passed
+        else "[bold red]The bundle does not hold.[/]"
+    )
     console.print(verdict)
 
 
 def show_overview(console: Console, overview: Overview) -> None:
-    console.print(f"[bold]{escape(overview.name)}[/]  {overview.kind}, {overview.size_bytes / 1e6:.1f} MB")
+    console.print(
+        f"[bold]{escape(overview.name)}[/]  {overview.kind}, {overview.size_bytes / 1e6:.1f} MB"
+    )
     for key, value in overview.facts.items():
         if value not in (None, "", []):
             text = ", ".join(value) if isinstance(value, list) else str(value)
             console.print(f"  {key}: {escape(text)}", highlight=False)
-    for title, specs in (("input", overview.signature.inputs), ("output", overview.signature.outputs)):
+    for title, specs in (
+        ("input", overview.signature.inputs),
+        ("output", overview.signature.outputs),
+    ):
         for spec in specs:
             console.print(f"  {title} {escape(str(spec))}", highlight=False)
     cost = overview.cost
@@ -117,14 +137,16 @@ def show_overview(console: Console, overview: Overview) -> None:
     counts = ", ".join(f"{name} {count}" for name, count in overview.operators.items())
     console.print(f"  operators: {total} ({escape(counts)})", highlight=False)
     if overview.variants:
-        console.print(_variant_table(overview.variants))
+        _show_variants(console, overview.variants)
 
 
 def show_optimized(console: Console, optimized: Optimized, why_not: str | None) -> None:
     for record in optimized.records:
         if why_not is not None and record.name != why_not:
             continue
-        state = "rolled back" if record.rejected else ("changed" if record.changed else "nothing to do")
+        state = (
+            "rolled back" if record.rejected else ("changed" if record.changed else "nothing to do")
+        )
         console.print(f"{record.name}: {state}, {record.removed_nodes} nodes fewer")
         if record.rejected:
             console.print(f"  [red]{escape(record.rejected)}[/]")

@@ -69,13 +69,12 @@ class TensorSpec:
                 hint="Write for example image=1x3x224x224 or image=1..16x3x224x224",
             )
         name, dtype, shape = match.groups()
-        try:
-            kind = np.dtype(dtype or "float32").name
-        except TypeError:
+        kind = _element_type(dtype or "float32")
+        if kind is None:
             raise UsageError(
                 f"The input {text!r} names the unknown element type {dtype!r}",
                 expected="a numpy name such as float32, uint8 or int64",
-            ) from None
+            )
         return cls(name, kind, tuple(_parse_size(part, text) for part in shape.split("x")))
 
     @property
@@ -86,8 +85,10 @@ class TensorSpec:
         """The shape with every free dimension at its minimum."""
         return tuple(size if isinstance(size, int) else size.minimum for size in self.shape)
 
-    def mismatch(self, array: Array) -> str | None:
+    def mismatch(self, array: Any) -> str | None:
         """Why the array does not fit, or None where it does."""
+        if not isinstance(array, np.ndarray):
+            return f"is no array but {type(array).__name__}"
         if array.dtype != self.dtype:
             return f"has element type {array.dtype}"
         if array.ndim != len(self.shape):
@@ -97,6 +98,19 @@ class TensorSpec:
             if not fits:
                 return f"has shape {list(array.shape)}"
         return None
+
+
+def _element_type(name: str) -> str | None:
+    """numpy's name for it, or None where there is none or its values are no numbers."""
+    try:
+        dtype = np.dtype(name)
+    except (TypeError, ValueError):
+        return None
+    if dtype.hasobject or issubclass(
+        dtype.type, (np.void, np.character, np.datetime64, np.timedelta64)
+    ):
+        return None
+    return dtype.name
 
 
 def _parse_size(part: str, text: str) -> int | Dim:
@@ -135,12 +149,16 @@ class Signature:
                 )
 
 
-def _feeds_hint(spec: TensorSpec, array: Array) -> str:
+def _feeds_hint(spec: TensorSpec, array: Any) -> str:
+    if not isinstance(array, np.ndarray):
+        return f"Make it one with numpy.asarray(value, {spec.dtype!r})"
     if array.dtype != spec.dtype:
         return f"Convert it with array.astype({spec.dtype!r})"
     if array.ndim == len(spec.shape) - 1:
         return "Add the batch dimension with array[None]"
-    return "Resize the data, or export the model with that size free, as in --input x=1..16x3x224x224"
+    return (
+        "Resize the data, or export the model with that size free, as in --input x=1..16x3x224x224"
+    )
 
 
 @dataclass(frozen=True)
@@ -167,11 +185,11 @@ class Blob:
     @property
     def whole_file(self) -> Path | None:
         """The path, where the blob is a file of its own; engines that map files want it."""
-        return self.path if self.length is None else None
+        return self.path if self.length is None and self.offset == 0 else None
 
     @property
     def size_bytes(self) -> int:
-        return self.path.stat().st_size if self.length is None else self.length
+        return self.path.stat().st_size - self.offset if self.length is None else self.length
 
     def view(self) -> memoryview:
         """Read-only memory map; alive as long as the view is."""

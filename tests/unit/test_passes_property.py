@@ -162,7 +162,7 @@ def models(draw: st.DrawFn) -> ir.Model:
     return graph("\n".join(draft.lines), takes=takes, gives=gives, **draft.weights)
 
 
-@settings(max_examples=120, deadline=None, derandomize=True,
+@settings(max_examples=300, deadline=None, derandomize=True,
           suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])  # fmt: skip
 @given(model=models())
 def test_portable_pipeline_keeps_results(model: ir.Model) -> None:
@@ -177,7 +177,7 @@ def test_portable_pipeline_keeps_results(model: ir.Model) -> None:
     assert len(model.graph) <= len(before.graph)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True,
+@settings(max_examples=100, deadline=None, derandomize=True,
           suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])  # fmt: skip
 @given(model=models(), without_shapes=st.booleans())
 def test_portable_pipeline_settles(model: ir.Model, without_shapes: bool) -> None:

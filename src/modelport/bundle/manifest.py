@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from modelport.errors import BundleFormatError, ChecksumError
 from modelport.types import Dim, Signature, TensorSpec
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Final = 1
 MANIFEST_NAME = "modelport.json"
 MANIFEST_LIMIT_BYTES = 64 * 1024 * 1024
 
@@ -70,9 +71,7 @@ class SignatureEntry(_Strict):
 
 
 def _tensor_entry(spec: TensorSpec) -> TensorEntry:
-    sizes = tuple(
-        size if isinstance(size, int) else DimEntry(**vars(size)) for size in spec.shape
-    )
+    sizes = tuple(size if isinstance(size, int) else DimEntry(**vars(size)) for size in spec.shape)
     return TensorEntry(name=spec.name, dtype=spec.dtype, shape=sizes)
 
 
@@ -236,17 +235,25 @@ def from_json(data: bytes, where: str) -> Manifest:
             hint="Open it with the modelport that wrote it, or install a newer modelport",
         )
     stated = content.pop("checksum", "")
-    if stated != _checksum(content):
+    try:
+        actual = _checksum(content)
+    except (ValueError, RecursionError) as error:
+        raise BundleFormatError(f"{where} holds what no manifest can ({error})") from error
+    if stated != actual:
         raise ChecksumError(
             f"{where} does not match its own checksum",
             hint="It was edited or damaged after it was written: build the bundle again",
         )
     try:
-        return Manifest.model_validate({**content, "checksum": stated})
+        manifest = Manifest.model_validate({**content, "checksum": stated})
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise BundleFormatError(f"{where} is wrong at {field!r}: {first['msg']}") from error
+    twice = [path for path, n in Counter(entry.path for entry in manifest.files).items() if n > 1]
+    if twice:
+        raise BundleFormatError(f"{where} lists the file {twice[0]!r} twice")
+    return manifest
 
 
 def _checksum(content: dict[str, Any]) -> str:

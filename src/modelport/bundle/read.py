@@ -22,7 +22,7 @@ from modelport.bundle.manifest import (
     from_json,
 )
 from modelport.errors import BundleError, BundleFormatError, ChecksumError
-from modelport.types import Artifact, Array, Blob, Signature
+from modelport.types import Array, Artifact, Blob, Signature
 
 _REBUILD = "It was damaged or altered after it was written: copy or build the bundle again"
 
@@ -62,7 +62,13 @@ class Bundle:
         entry = self.manifest.file(path)
         blob = self._store.blob(path)
         if path not in self._checked:
-            if hashlib.sha256(blob.view()).hexdigest() != entry.sha256:
+            try:
+                actual = hashlib.sha256(blob.view()).hexdigest()
+            except OSError as error:
+                raise BundleError(
+                    f"{self.path}: {path} cannot be read ({error.strerror})", hint=_REBUILD
+                ) from error
+            if actual != entry.sha256:
                 raise ChecksumError(f"{self.path}: {path} does not match its sha256", hint=_REBUILD)
             self._checked.add(path)
         return blob
@@ -72,9 +78,12 @@ class Bundle:
         with io.BytesIO(self.blob(path).view()) as stream:
             try:
                 with np.load(stream, allow_pickle=False) as loaded:
-                    return {name: loaded[name] for name in loaded.files}
-            except (ValueError, OSError, zipfile.BadZipFile) as error:
+                    found = {name: loaded[name] for name in loaded.files}
+            except Exception as error:  # numpy and zipfile raise a dozen kinds for damaged bytes
                 raise BundleFormatError(f"{self.path}: {path} holds no plain arrays") from error
+        if not all(isinstance(array, np.ndarray) for array in found.values()):
+            raise BundleFormatError(f"{self.path}: {path} holds something besides plain arrays")
+        return found
 
     def artifact(self, variant: VariantEntry) -> Artifact:
         """What the variant's engine loads.
@@ -115,7 +124,8 @@ class Bundle:
         surplus = sorted(set(self._store.names()) - listed)
         if surplus:
             raise BundleFormatError(
-                f"{self.path} has a file that its manifest does not list: {surplus[0]}", hint=_REBUILD
+                f"{self.path} has a file that its manifest does not list: {surplus[0]}",
+                hint=_REBUILD,
             )
         for entry in self.manifest.files:
             self.blob(entry.path)
@@ -156,7 +166,9 @@ class _Store(ABC):
                 expected="a bundle written by modelport deploy",
             )
         if size > MANIFEST_LIMIT_BYTES:
-            raise BundleFormatError(f"{self.path}: {MANIFEST_NAME} has {size} bytes, too many for a manifest")
+            raise BundleFormatError(
+                f"{self.path}: {MANIFEST_NAME} has {size} bytes, too many for a manifest"
+            )
         return bytes(self.blob(MANIFEST_NAME).view())
 
 
@@ -170,14 +182,21 @@ class _Folder(_Store):
 
     def size(self, name: str) -> int | None:
         path = self._inside(name)
-        return path.stat().st_size if path.is_file() else None
+        try:
+            return path.stat().st_size if path.is_file() else None
+        except OSError:  # a name longer than file systems take
+            return None
 
     def blob(self, name: str) -> Blob:
         return Blob(self._inside(name))
 
     def _inside(self, name: str) -> Path:
         path = self.path / name
-        if not path.resolve().is_relative_to(self.path.resolve()):
+        try:
+            inside = path.resolve().is_relative_to(self.path.resolve())
+        except (OSError, RuntimeError) as error:
+            raise BundleFormatError(f"{self.path}: {name} is a link that leads nowhere") from error
+        if not inside:
             raise BundleFormatError(f"{self.path}: {name} is a link that leaves the bundle")
         return path
 
@@ -189,7 +208,7 @@ class _Archive(_Store):
             with zipfile.ZipFile(path) as archive:
                 self._entries = {entry.filename: entry for entry in archive.infolist()}
                 count = len(archive.infolist())
-        except zipfile.BadZipFile as error:
+        except Exception as error:  # zipfile raises a dozen kinds for a damaged index
             raise BundleFormatError(
                 f"{path} is neither a folder nor a whole zip archive ({error})", hint=_REBUILD
             ) from error
@@ -211,7 +230,13 @@ class _Archive(_Store):
                 expected="an archive whose entries are stored",
                 hint="Unpack it to a folder, which opens as a bundle too",
             )
-        return Blob(self.path, self._data_offset(entry), entry.file_size)
+        offset = self._data_offset(entry)
+        if offset + entry.file_size > self.path.stat().st_size:
+            raise BundleFormatError(
+                f"{self.path}: the entry {name} reaches beyond the end of the archive",
+                hint=_REBUILD,
+            )
+        return Blob(self.path, offset, entry.file_size)
 
     def _data_offset(self, entry: zipfile.ZipInfo) -> int:
         """Where the bytes begin: after the local header, whose lengths may differ from the index."""

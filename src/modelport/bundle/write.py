@@ -15,6 +15,10 @@ from modelport.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest, to_jso
 from modelport.errors import BundleError
 
 _ALIGNMENT = 64
+_LARGE_BYTES = 1 << 30
+"""Larger entries get the 64-bit header field, which zipfile would add by itself from 2 GiB on."""
+
+_ZIP64_FIELD_BYTES = 20
 _PADDING_ID = 0x6D70
 """Tag of the extra field that pads zip headers; readers skip tags they do not know."""
 
@@ -48,17 +52,43 @@ def staged(output: Path, *, overwrite: bool) -> Iterator[Path]:
 def _check_output(output: Path, overwrite: bool) -> None:
     if not output.exists():
         return
-    # A folder that is not a bundle is never replaced, whatever the user said: it is their data.
-    ours = is_archive(output) if output.is_file() else (output / MANIFEST_NAME).is_file()
-    empty = output.is_dir() and not any(output.iterdir())
-    if not (ours or empty):
-        raise BundleError(f"{output} exists and is not a bundle", hint="Choose another place with -o")
+    # What is not a bundle is never replaced, whatever the user said: it is their data.
+    empty = output.is_dir() and not is_archive(output) and not any(output.iterdir())
+    if not (_is_bundle(output) or empty):
+        raise BundleError(
+            f"{output} exists and is not a bundle", hint="Choose another place with -o"
+        )
     if not overwrite and not empty:
         raise BundleError(f"{output} exists", hint="Pass --overwrite to replace it")
 
 
+def _is_bundle(output: Path) -> bool:
+    """Whether a bundle stands there, in the form that its name asks for."""
+    if output.is_dir():
+        return not is_archive(output) and (output / MANIFEST_NAME).is_file()
+    try:
+        with zipfile.ZipFile(output) as packed:
+            return is_archive(output) and MANIFEST_NAME in packed.namelist()
+    except Exception:  # zipfile raises a dozen kinds for what is no archive
+        return False
+
+
 def finish(stage: Path, manifest: Manifest, output: Path) -> None:
-    """Lists the staged files in the manifest and moves the whole to its final place."""
+    """Lists the staged files in the manifest and moves the whole to its final place.
+
+    Raises:
+        BundleError: where it cannot be written there; what stood there before still does.
+    """
+    try:
+        _finish(stage, manifest, output)
+    except OSError as error:
+        raise BundleError(
+            f"{output} cannot be written ({error.strerror or error})",
+            hint="Choose another place with -o",
+        ) from error
+
+
+def _finish(stage: Path, manifest: Manifest, output: Path) -> None:
     files = tuple(_entry(stage, path) for path in sorted(stage.rglob("*")) if path.is_file())
     complete = manifest.model_copy(update={"files": files})
     (stage / MANIFEST_NAME).write_bytes(to_json(complete))
@@ -70,7 +100,7 @@ def finish(stage: Path, manifest: Manifest, output: Path) -> None:
         finally:
             partial.unlink(missing_ok=True)
     else:
-        os.chmod(stage, 0o755)  # mkdtemp made it private to its owner
+        os.chmod(stage, 0o755)  # noqa: S103  (mkdtemp made it private to its owner)
         _replace_folder(stage, output)
 
 
@@ -104,14 +134,15 @@ def _pack(folder: Path, archive: Path) -> None:
             name = path.relative_to(folder).as_posix()
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             info.external_attr = 0o644 << 16
-            info.extra = _padding(packed.fp.tell() if packed.fp else 0, name)
             info.file_size = path.stat().st_size
-            with path.open("rb") as source, packed.open(info, "w") as target:
+            large = info.file_size > _LARGE_BYTES
+            info.extra = _padding(packed.fp.tell() if packed.fp else 0, name, large)
+            with path.open("rb") as source, packed.open(info, "w", force_zip64=large) as target:
                 shutil.copyfileobj(source, target, 1 << 20)
 
 
-def _padding(position: int, name: str) -> bytes:
+def _padding(position: int, name: str, large: bool) -> bytes:
     """An extra field that lets the data after the header start at a multiple of the alignment."""
-    start = position + 30 + len(name.encode()) + 4
+    start = position + 30 + len(name.encode()) + 4 + (_ZIP64_FIELD_BYTES if large else 0)
     gap = -start % _ALIGNMENT
     return _PADDING_ID.to_bytes(2, "little") + gap.to_bytes(2, "little") + bytes(gap)

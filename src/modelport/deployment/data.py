@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-from modelport.feeds import Sample, read_samples, sample_files
+from modelport.feeds import IMAGE_SUFFIXES, Sample, read_samples, sample_files
 from modelport.frontends.source import LoadedSource
 from modelport.runtime.transforms.pipeline import Pipeline
 from modelport.types import Feeds, Signature
@@ -40,6 +40,13 @@ class Data:
     def feeds(self) -> list[Feeds]:
         return [sample.feeds for sample in self.samples]
 
+    @property
+    def intended(self) -> list[Feeds] | None:
+        """The feeds as in training, where the pipeline's own take a short cut."""
+        if not any(sample.intended for sample in self.samples):
+            return None
+        return [sample.intended or sample.feeds for sample in self.samples]
+
 
 def gather(
     loaded: LoadedSource,
@@ -59,14 +66,14 @@ def gather(
         return Data(unseen, feeds, f"pictures or feeds in {Path(verification).name}", True, notes)
     if seen:
         assert calibration is not None
-        notes.append("fidelity was measured on the calibration data; --verification takes other data")
+        notes.append(
+            "fidelity was measured on the calibration data; --verification takes other data"
+        )
         return Data(seen, feeds, f"pictures or feeds in {Path(calibration).name}", False, notes)
     notes.append(
         "no data was given, so fidelity was measured on random feeds, which say little about real ones"
     )
-    random = [
-        Sample(f"random-{seed}", loaded.example_feeds(seed)) for seed in range(SYNTHETIC)
-    ]
+    random = [Sample(f"random-{seed}", loaded.example_feeds(seed)) for seed in range(SYNTHETIC)]
     return Data(random, [], "random feeds", True, notes)
 
 
@@ -82,4 +89,16 @@ def _read(
     count = len(sample_files(Path(folder)))
     if count > most:
         notes.append(f"of {count} files in {Path(folder).name} the first {most} were used")
-    return list(islice(read_samples(Path(folder), signature, pipeline), most))
+    samples = list(islice(read_samples(Path(folder), signature, pipeline), most))
+    exact = None if pipeline is None else pipeline.as_in_training()
+    if exact is None:
+        return samples
+    name = signature.inputs[0].name
+    return [
+        replace(sample, intended={name: exact(sample.file)}) if _is_picture(sample) else sample
+        for sample in samples
+    ]
+
+
+def _is_picture(sample: Sample) -> bool:
+    return sample.file is not None and sample.file.suffix.lower() in IMAGE_SUFFIXES

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -98,7 +99,7 @@ def variant_entries(
                 size_bytes=sum((stage / path).stat().st_size for path in roles.values()),
                 fidelity=_fidelity_entry(measured[name].fidelity),
                 latency=_latency_entry(measured[name].latency, threads),
-                verdict=decisions[name].verdict,  # type: ignore[arg-type]
+                verdict=decisions[name].verdict,
                 reason=decisions[name].reason,
             )
         )
@@ -147,8 +148,8 @@ def cases_of(data: Data, truth: Sequence[Outputs], stage: Path) -> tuple[CaseEnt
         sample, name = data.samples[index], f"{index:04d}"
         folder = stage / "cases" / name
         folder.mkdir(parents=True)
-        np.savez(folder / "feeds.npz", **dict(sample.feeds))
-        np.savez(folder / "outputs.npz", **truth[index])
+        np.savez(folder / "feeds.npz", **cast(dict[str, Any], sample.feeds))
+        np.savez(folder / "outputs.npz", **cast(dict[str, Any], truth[index]))
         picture = _copied_picture(sample, folder)
         entries.append(
             CaseEntry(
@@ -212,13 +213,15 @@ def _thumbnail(sample: Sample) -> bytes | None:
     return stream.getvalue()
 
 
-def write_report_beside(
-    manifest: Manifest, cases: Sequence[ReportCase], stage: Path, output: Path
-) -> None:
-    """Writes `report.html` into the bundle; beside it where the bundle is an archive."""
+def report_problem() -> str | None:
+    """Why no report can be written, or None."""
     if find_spec("jinja2") is None or find_spec("matplotlib") is None:
-        return
-    from modelport.report.html import write_report
+        return 'there is no report.html, which needs: pip install "modelport[report]"'
+    return None
 
-    target = output.with_name(f"{output.stem}.report.html") if is_archive(output) else stage / "report.html"
-    write_report(manifest, cases, target)
+
+def report_path(stage: Path, output: Path) -> Path:
+    """In the bundle; an archive has its report beside it, where a browser can open it."""
+    if is_archive(output):
+        return output.with_name(f"{output.stem}.report.html")
+    return stage / "report.html"

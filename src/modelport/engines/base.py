@@ -75,7 +75,9 @@ class Session(ABC):
         except ModelportError:
             raise
         except Exception as error:
-            raise EngineError(f"{self.engine} failed while running: {first_words(error)}") from error
+            raise EngineError(
+                f"{self.engine} failed while running: {first_words(error)}"
+            ) from error
 
     def close(self) -> None:
         if self._open:
@@ -96,7 +98,7 @@ class Session(ABC):
     @abstractmethod
     def _run(self, feeds: Feeds) -> Outputs: ...
 
-    def _close(self) -> None:
+    def _close(self) -> None:  # noqa: B027  (most sessions have nothing to free)
         """Frees what the engine's library holds; nothing by default."""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from modelport.engines.base import Engine, Rules, Session
-from modelport.types import Artifact, Array, Dim, Feeds, Outputs, Target, TensorSpec
+from modelport.types import Array, Artifact, Dim, Feeds, Outputs, Target, TensorSpec
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -42,7 +42,7 @@ class Reference(Engine):
 
 class ReferenceSession(Session):
     def __init__(self, artifact: Artifact) -> None:
-        from onnx.reference import ReferenceEvaluator
+        from onnx.reference import ReferenceEvaluator  # noqa: TID251
 
         super().__init__(artifact.signature, artifact.engine)
         self._evaluator = ReferenceEvaluator(str(artifact.files["model"].path))

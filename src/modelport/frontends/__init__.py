@@ -32,7 +32,8 @@ def open_source(
         if text.endswith(".onnx"):
             if weights is not None:
                 raise UsageError(
-                    f"Weights were given for {text}", hint="An ONNX file has its weights; leave --weights out"
+                    f"Weights were given for {text}",
+                    hint="An ONNX file has its weights; leave --weights out",
                 )
             return _open_onnx(Path(text), settings)
         source = _call_reference(text)

@@ -48,7 +48,8 @@ def _is_own(value: Any, module: ModuleType) -> bool:
 def _import(path: Path) -> ModuleType:
     name = f"modelport_source_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickling look their module up
     sys.path.insert(0, str(path.parent.resolve()))

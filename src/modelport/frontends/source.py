@@ -46,9 +46,7 @@ class Source:
     def with_settings(self, settings: Mapping[str, Any]) -> Source:
         """The same source with those fields replaced whose setting is not None."""
         known = {field.name for field in fields(self)}
-        return replace(
-            self, **{k: v for k, v in settings.items() if k in known and v is not None}
-        )
+        return replace(self, **{k: v for k, v in settings.items() if k in known and v is not None})
 
 
 class LoadedSource(ABC):

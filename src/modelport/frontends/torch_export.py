@@ -50,7 +50,7 @@ def export(
             expected=f"{OPSETS.start} to {OPSETS.stop - 1}",
         )
     try:
-        with warnings.catch_warnings(), _quiet_exporter():
+        with warnings.catch_warnings(), _QuietExporter():
             warnings.simplefilter("ignore")
             program = torch.export.export(
                 module, examples, dynamic_shapes=_dynamic_shapes(specs), strict=False
@@ -100,7 +100,7 @@ def _dynamic_shapes(specs: Sequence[TensorSpec]) -> tuple[Any, ...] | None:
     )
 
 
-class _quiet_exporter:
+class _QuietExporter:
     """Keeps the exporter's remarks on packages that are not needed off the user's screen."""
 
     def __enter__(self) -> None:
@@ -114,7 +114,12 @@ class _quiet_exporter:
 
 _HINTS = (
     (
-        ("data-dependent", "GuardOnDataDependent", "Could not guard", "Could not extract specialized"),
+        (
+            "data-dependent",
+            "GuardOnDataDependent",
+            "Could not guard",
+            "Could not extract specialized",
+        ),
         "A branch or a size here depends on the values of a tensor: use torch.where for a choice "
         "of values, torch.cond for a choice of computations",
     ),
@@ -168,9 +173,7 @@ def _place(error: Exception, module: nn.Module) -> tuple[str | None, str | None]
     return None, None
 
 
-def _own_frame(
-    traceback: TracebackType | None, module: nn.Module
-) -> tuple[str | None, str | None]:
+def _own_frame(traceback: TracebackType | None, module: nn.Module) -> tuple[str | None, str | None]:
     paths = {id(part): path for path, part in module.named_modules()}
     own = str(Path(__file__).parents[1])
     line, path = None, None

@@ -52,7 +52,9 @@ class TorchModule(LoadedSource):
 
     def oracle(self) -> Session:
         if self._signature is None:
-            raise UsageError("The oracle was asked for before the export", hint="Call to_graph first")
+            raise UsageError(
+                "The oracle was asked for before the export", hint="Call to_graph first"
+            )
         return ModuleSession(self.module, self._signature)
 
     def example_feeds(self, seed: int, smallest: bool = True) -> Feeds:
@@ -95,7 +97,8 @@ class ModuleSession(Session):
 def _traced_shape(spec: TensorSpec) -> tuple[int, ...]:
     """Sizes for tracing: torch.export takes a size of 0 or 1 for a constant, so free ones are 2 up."""
     return tuple(
-        size if isinstance(size, int) else _within(size, max(2, size.minimum)) for size in spec.shape
+        size if isinstance(size, int) else _within(size, max(2, size.minimum))
+        for size in spec.shape
     )
 
 

@@ -35,7 +35,8 @@ def load_weights(module: nn.Module, path: Path) -> None:
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     if missing or surplus or misfits:
         raise WeightsError(
-            f"The weights in {path} do not fit the module: " + "; ".join(
+            f"The weights in {path} do not fit the module: "
+            + "; ".join(
                 part
                 for part in (
                     _listing("missing", missing),

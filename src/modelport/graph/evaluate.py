@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import onnx_ir as ir
-from onnx.reference import ReferenceEvaluator
+from onnx.reference import ReferenceEvaluator  # noqa: TID251
 
 from modelport.errors import GraphError
 from modelport.types import Array

@@ -19,27 +19,31 @@ def check(model: ir.Model) -> None:
 def _check_graph(graph: ir.Graph, outer: set[ir.Value]) -> None:
     defined = set(outer) | set(graph.inputs) | set(graph.initializers.values())
     names: dict[str, ir.Value] = {}
-    for value in [*graph.inputs, *graph.initializers.values()]:
-        _claim(names, value)
-    for value in graph.initializers.values():
-        if value.const_value is None:
-            raise GraphError(f"The initializer {value.name!r} has no data")
+    for known in [*graph.inputs, *graph.initializers.values()]:
+        _claim(names, known)
+    for initializer in graph.initializers.values():
+        if initializer.const_value is None:
+            raise GraphError(f"The initializer {initializer.name!r} has no data")
     for node in graph:
-        for value in node.inputs:
-            if value is not None and value not in defined:
-                raise GraphError(
-                    f"The node {node.name!r} ({node.op_type}) uses the value {value.name!r} before "
-                    f"anything defines it"
-                )
-        for attribute in node.attributes.values():
-            if attribute.type == ir.AttributeType.GRAPH:
-                _check_graph(attribute.as_graph(), defined)
-        for value in node.outputs:
-            _claim(names, value)
-            defined.add(value)
-    for value in graph.outputs:
-        if value not in defined:
-            raise GraphError(f"Nothing in the graph defines its output {value.name!r}")
+        _check_node(node, defined)
+        for result in node.outputs:
+            _claim(names, result)
+            defined.add(result)
+    for output in graph.outputs:
+        if output not in defined:
+            raise GraphError(f"Nothing in the graph defines its output {output.name!r}")
+
+
+def _check_node(node: ir.Node, defined: set[ir.Value]) -> None:
+    for value in node.inputs:
+        if value is not None and value not in defined:
+            raise GraphError(
+                f"The node {node.name!r} ({node.op_type}) uses the value {value.name!r} before "
+                f"anything defines it"
+            )
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            _check_graph(attribute.as_graph(), defined)
 
 
 def _claim(names: dict[str, ir.Value], value: ir.Value) -> None:

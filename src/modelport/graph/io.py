@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import onnx
+import onnx  # noqa: TID251  (this is the one room for it)
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
@@ -96,7 +96,8 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
 
 
 def from_proto(proto: onnx.ModelProto) -> ir.Model:
-    return ir.from_proto(proto)
+    model: ir.Model = ir.from_proto(proto)
+    return model
 
 
 def _with_weights_in_memory(model: ir.Model) -> ir.Model:

@@ -81,7 +81,8 @@ def _is_foldable(node: ir.Node) -> bool:
         and all(value is None or constant_of(value) is not None for value in node.inputs)
         and not any(value.is_graph_output() for value in node.outputs)
         and not any(
-            attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) or attribute.is_ref()
+            attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+            or attribute.is_ref()
             for attribute in node.attributes.values()
         )
     )

@@ -90,6 +90,6 @@ class RemoveUnused(_LibraryPass):
     summary = "nodes and weights that no output needs are dropped"
     steps = (
         common.RemoveUnusedNodesPass(),
-        common.RemoveUnusedFunctionsPass(),
+        common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
         common.RemoveUnusedOpsetsPass(),
     )

@@ -49,7 +49,8 @@ class RemoveIdentities(RewritePass):
     def rewrite(self, match: Sequence[ir.Node]) -> None:
         (node,) = match
         source, result = node.inputs[0], node.outputs[0]
-        assert source is not None and node.graph is not None
+        assert source is not None
+        assert node.graph is not None
         take_over_type(source, result)
         name = result.name
         keep_name = result.is_graph_output()

@@ -82,7 +82,8 @@ def _median(candidate: Candidate) -> float:
 
 
 def _loss(candidate: Candidate) -> float:
-    assert candidate.fidelity is not None and candidate.fidelity.loss is not None
+    assert candidate.fidelity is not None
+    assert candidate.fidelity.loss is not None
     return candidate.fidelity.loss
 
 

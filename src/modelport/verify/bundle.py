@@ -59,7 +59,9 @@ class BundleCheck:
             if not check.passed and check.skipped is None
         ]
         if self.grey_levels is not None and self.grey_levels > 1.0:
-            found.append(f"the transforms differ by {self.grey_levels:.1f} grey levels from the golden feeds")
+            found.append(
+                f"the transforms differ by {self.grey_levels:.1f} grey levels from the golden feeds"
+            )
         if not any(check.passed for check in self.variants):
             found.append("no variant could be run on this machine")
         return found
@@ -118,7 +120,9 @@ def _check_variant(
 def _grey_levels(bundle: Bundle, feeds: Sequence[dict[str, Array]]) -> float | None:
     pipeline = pipeline_of(bundle)
     pairs = [
-        (case, feed) for case, feed in zip(bundle.cases, feeds, strict=True) if case.picture is not None
+        (case, feed)
+        for case, feed in zip(bundle.cases, feeds, strict=True)
+        if case.picture is not None
     ]
     if pipeline is None or not pairs:
         return None

@@ -17,7 +17,7 @@ SQNR_CEILING_DB = 200.0
 
 @dataclass(frozen=True)
 class Closeness:
-    """Measures over a set of samples; None where a value is not finite or has no meaning.
+    """Measures over a set of samples; None where outputs are not finite or a measure has no meaning.
 
     Attributes:
         cosine_mean, cosine_min: cosine similarity of a sample's outputs to the source's.
@@ -48,7 +48,7 @@ def closeness(source: Array, other: Array, *, classes: bool) -> Closeness:
     want = source.reshape(len(source), -1).astype(np.float64)
     got = other.reshape(len(other), -1).astype(np.float64)
     non_finite = int(np.count_nonzero(~np.isfinite(got) & np.isfinite(want)))
-    if non_finite:
+    if non_finite or not np.isfinite(want).all():
         return Closeness(len(want), None, None, None, None, None, None, non_finite)
     cosines = cosine(want, got)
     return Closeness(
@@ -78,7 +78,8 @@ def sqnr_db(want: Array, got: Array) -> float:
         return SQNR_CEILING_DB
     if signal == 0:
         return -SQNR_CEILING_DB
-    return min(SQNR_CEILING_DB, 10 * float(np.log10(signal / noise)))
+    exact = 10 * (float(np.log10(signal)) - float(np.log10(noise)))
+    return max(-SQNR_CEILING_DB, min(SQNR_CEILING_DB, exact))
 
 
 def expected_top1_loss(want: Array, got: Array) -> float:

@@ -37,10 +37,11 @@ def violations(measured: Closeness, precision: str) -> list[str]:
     tolerance = TOLERANCES[precision]
     if measured.non_finite:
         return [f"{measured.non_finite} values are NaN or infinite where the source's are finite"]
+    if measured.cosine_mean is None:
+        return ["the source's own values are NaN or infinite, so nothing can be compared"]
     found = []
     for name, unit in (("cosine_mean", ""), ("cosine_min", ""), ("sqnr_db", " dB")):
         value, least = getattr(measured, name), getattr(tolerance, name)
-        if value is None or not value >= least:
-            shown = "unknown" if value is None else f"{value:.5g}{unit}"
-            found.append(f"{name} is {shown}, {precision} needs {least:g}{unit}")
+        if not value >= least:
+            found.append(f"{name} is {value:.5g}{unit}, {precision} needs {least:g}{unit}")
     return found

@@ -47,7 +47,11 @@ class Classification(Result):
         return self.classes[0].index
 
     def to_json(self) -> dict[str, Any]:
-        return {"label": self.label, "score": self.score, "classes": [vars(c) for c in self.classes]}
+        return {
+            "label": self.label,
+            "score": self.score,
+            "classes": [vars(c) for c in self.classes],
+        }
 
 
 class ClassificationTask(Task):
@@ -89,7 +93,7 @@ class ClassificationTask(Task):
 
 def _softmax(row: Array) -> Array:
     powers = np.exp(row - row.max())
-    return powers / powers.sum()
+    return np.asarray(powers / powers.sum())
 
 
 def _best(row: Array, count: int) -> Array:

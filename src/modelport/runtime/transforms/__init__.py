@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import Field, TypeAdapter, ValidationError
 
 from modelport.errors import BundleFormatError
-from modelport.runtime.transforms.geometry import CenterCrop, Resize
+from modelport.runtime.transforms.geometry import CenterCrop, Interpolation, Resize
 from modelport.runtime.transforms.image import Decode
 from modelport.runtime.transforms.tensor import Layout, Normalize
 
@@ -43,12 +43,12 @@ _LIST: TypeAdapter[list[Transform]] = TypeAdapter(
 
 
 def imagenet(
-    *, resize: int = 256, crop: int = 224, interpolation: str = "pil.bilinear"
+    *, resize: int = 256, crop: int = 224, interpolation: Interpolation = "pil.bilinear"
 ) -> list[Transform]:
     """The evaluation transforms of torchvision's ImageNet recipes, rounding included."""
     return [
         Decode(),
-        Resize(size=resize, interpolation=interpolation),  # type: ignore[arg-type]
+        Resize(size=resize, interpolation=interpolation),
         CenterCrop(size=crop),
         Normalize(mean=IMAGENET_MEAN, std=IMAGENET_STD),
         Layout(order="nchw"),

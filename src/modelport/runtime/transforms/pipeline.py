@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -53,12 +54,17 @@ class Pipeline:
                 f"deviations",
                 expected=f"{channels} of each for {self.decode.colour} pictures",
             )
+        if self.normalize and self.layout.dtype != "float32":
+            raise UsageError(
+                f"Normalize gives fractions, and Layout wants {self.layout.dtype}",
+                expected="float32, or no Normalize",
+            )
         self._channels = channels
 
     def __call__(self, picture: Any, watch: Stopwatch | None = None) -> Array:
         """The tensor of one picture, with a batch axis of one. The caller owns it."""
         watch = watch or Stopwatch()
-        image = self.decode(picture)
+        image = self._decoded(picture)
         watch.lap("decode")
         pixels = to_array(self.place(image), self.decode.colour)
         watch.lap("resize")
@@ -66,6 +72,14 @@ class Pipeline:
         write_tensor(pixels, self.normalize, self.layout, out[0])
         watch.lap("normalize")
         return out
+
+    def as_in_training(self) -> Pipeline | None:
+        """The pipeline without its short cuts, or None where it takes none."""
+        if not self.decode.draft:
+            return None
+        exact = copy(self)
+        exact.decode = self.decode.model_copy(update={"draft": False})
+        return exact
 
     @property
     def grey_level(self) -> float:
@@ -76,7 +90,11 @@ class Pipeline:
 
     def pixels(self, picture: Any) -> Array:
         """The pixels that are normalised: uint8, height x width x channels."""
-        return to_array(self.place(self.decode(picture)), self.decode.colour)
+        return to_array(self.place(self._decoded(picture)), self.decode.colour)
+
+    def _decoded(self, picture: Any) -> Image.Image:
+        first = self._geometry[0] if self._geometry else None
+        return self.decode(picture, first.target if isinstance(first, Resize) else None)
 
     def place(self, image: Image.Image) -> Image.Image:
         """Applies the resizes and crops, a resize together with the crop after it."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from modelport.types import Array
 
@@ -21,9 +21,9 @@ class Normalize(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["normalize"] = "normalize"
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    scale: float = Field(default=1 / 255, gt=0)
+    mean: tuple[FiniteFloat, ...]
+    std: tuple[Annotated[FiniteFloat, Field(gt=0)], ...]
+    scale: FiniteFloat = Field(default=1 / 255, gt=0)
 
 
 class Layout(BaseModel):

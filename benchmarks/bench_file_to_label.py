@@ -1,0 +1,77 @@
+"""From a file to its label: the demo's bundle against the script that people write by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime as ort
+from harness import THREADS, demo_bundle, demo_data, in_turn, peer_onnx, photos, publish, summary
+
+import modelport
+
+PEER = "OpenCV + ONNX Runtime fp32 script"
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+class Script:
+    """The usual hand-written inference script, in float32 and without waste."""
+
+    def __init__(self) -> None:
+        cv2.setNumThreads(THREADS)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = THREADS
+        self.session = ort.InferenceSession(
+            str(peer_onnx()), options, providers=["CPUExecutionProvider"]
+        )
+        self.input = self.session.get_inputs()[0].name
+        self.labels = (demo_data() / "labels.txt").read_text().splitlines()
+
+    def __call__(self, path: Path) -> tuple[str, float]:
+        image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        height, width = image.shape[:2]
+        scale = 256 / min(height, width)
+        image = cv2.resize(image, (round(width * scale), round(height * scale)))
+        top, left = (image.shape[0] - 224) // 2, (image.shape[1] - 224) // 2
+        image = image[top : top + 224, left : left + 224]
+        tensor = ((image.astype(np.float32) / 255 - MEAN) / STD).transpose(2, 0, 1)[None]
+        logits = self.session.run(None, {self.input: np.ascontiguousarray(tensor)})[0][0]
+        powers = np.exp(logits - logits.max())
+        best = int(powers.argmax())
+        return self.labels[best], float(powers[best] / powers.sum())
+
+
+def main() -> None:
+    files = photos()
+    script = Script()
+    predictor = modelport.load(demo_bundle(), threads=THREADS)
+    ours = f"modelport, {predictor.variant.name}"
+
+    def over_all(answer):
+        files_in_turn = iter(files * 10_000)
+        return lambda: answer(next(files_in_turn))
+
+    calls = {PEER: over_all(script), ours: over_all(predictor)}
+    # Each turn takes all the photos once, so a turn's median is over the same files for both.
+    times = in_turn(calls, rounds=40, warm=0, counted=len(files))
+    stages = {stage: [] for stage in predictor(files[0]).timing_ms}
+    for _ in range(10):
+        for file in files:
+            for stage, ms in predictor(file).timing_ms.items():
+                stages[stage].append(ms)
+    lines = [
+        f"Target: at least 1.5 times as fast, on the demo's {len(files)} photos.",
+        "",
+        *summary(times, PEER),
+        "",
+        "Where our time goes, median ms: "
+        + ", ".join(f"{stage} {np.median(values):.2f}" for stage, values in stages.items())
+        + ".",
+    ]
+    publish("file_to_label", "From a file to its label, MobileNetV2 224x224", lines)
+
+
+if __name__ == "__main__":
+    main()
