@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from demo_data import demo_data  # noqa: E402
 
+import modelport  # noqa: E402
 from modelport.machine import describe_machine, versions  # noqa: E402
 
 
@@ -65,6 +66,25 @@ def demo_bundle() -> Path:
             "-o", target,
         ]  # fmt: skip
         subprocess.run([str(part) for part in command], check=True, cwd=ROOT)
+    return target
+
+
+def draft_bundle() -> Path:
+    """The same, with JPEGs decoded as drafts, and chosen for its fidelity on the photos themselves."""
+    target = BUILD / "mobilenet_v2_draft"
+    if not target.exists():
+        data = demo_data()
+        modelport.deploy(
+            str(ROOT / "examples" / "mobilenet_v2.py:build"),
+            transforms=modelport.transforms.imagenet(draft=True),
+            weights=data / "mobilenet_v2.pth",
+            calibration=data / "calibration",
+            verification=data / "photos",
+            labels=data / "labels.txt",
+            budget="1%",
+            threads=THREADS,
+            output=target,
+        )
     return target
 
 

@@ -71,4 +71,5 @@ def build() -> modelport.Source:
         output_names=["logits"],
         transforms=transforms.imagenet(resize=256, crop=224, interpolation="pil.bilinear"),
         task="classification",
+        licence="BSD-3-Clause",  # that of torchvision, whose weights these are
     )

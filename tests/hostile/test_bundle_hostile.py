@@ -128,7 +128,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def pack(path: Path, entries: Mapping[str, bytes] | list[tuple[str, bytes]], **options: Any) -> Path:
+def pack(
+    path: Path, entries: Mapping[str, bytes] | list[tuple[str, bytes]], **options: Any
+) -> Path:
     pairs = entries if isinstance(entries, list) else list(entries.items())
     with warnings.catch_warnings(), zipfile.ZipFile(path, "w", **options) as packed:
         warnings.simplefilter("ignore")  # of names given twice
@@ -164,6 +166,14 @@ def use(path: Path) -> tuple[Manifest, dict[str, bytes]]:
     return bundle.manifest, files
 
 
+def attempt(path: Path) -> tuple[str | None, Any]:
+    """What went wrong, or what the bundle holds."""
+    try:
+        return None, use(path)
+    except ModelportError as error:
+        return str(error), None
+
+
 def refused(path: Path, *words: str, kind: type[ModelportError] = BundleError) -> str:
     with pytest.raises(kind) as caught:
         use(path)
@@ -182,7 +192,9 @@ class TestWhole:
         assert manifest.model_copy(update={"files": (), "checksum": ""}) == MANIFEST
         assert Bundle(whole["folder"]).signature == SIGNATURE
 
-    def test_equal_contents_give_equal_archives(self, whole: dict[str, Path], tmp_path: Path) -> None:
+    def test_equal_contents_give_equal_archives(
+        self, whole: dict[str, Path], tmp_path: Path
+    ) -> None:
         again = build(tmp_path / "other name.zip", content=dict(reversed(CONTENT.items())))
         assert again.read_bytes() == whole["archive"].read_bytes()
 
@@ -229,9 +241,9 @@ class TestWhole:
     def test_rejected_variant_has_nothing_to_load(self, whole: dict[str, Path]) -> None:
         bundle = Bundle(whole["folder"])
         assert [variant.name for variant in bundle.variants] == ["null-fp32"]
-        with pytest.raises(BundleError, match="null-int8.*worse.*null-fp32"):
+        with pytest.raises(BundleError, match=r"null-int8.*worse.*null-fp32"):
             bundle.artifact(bundle.manifest.variant("null-int8"))
-        with pytest.raises(BundleFormatError, match="no variant 'fast'.*null-fp32, null-int8"):
+        with pytest.raises(BundleFormatError, match=r"no variant 'fast'.*null-fp32, null-int8"):
             bundle.manifest.variant("fast")
 
 
@@ -270,16 +282,16 @@ class TestDamage:
 
     @settings(max_examples=300, deadline=None, derandomize=True)
     @given(back=st.integers(1, 700), change=st.integers(1, 255))
-    def test_one_byte_of_the_index(
-        self, whole: dict[str, Path], back: int, change: int
-    ) -> None:
+    def test_one_byte_of_the_index(self, whole: dict[str, Path], back: int, change: int) -> None:
         data = bytearray(whole["archive"].read_bytes())
         data[-back] ^= change
         assert_refused_or_same(whole, bytes(data))
 
     @settings(max_examples=200, deadline=None, derandomize=True)
     @given(
-        changes=st.lists(st.tuples(st.integers(1, 900), st.integers(0, 255)), min_size=1, max_size=6)
+        changes=st.lists(
+            st.tuples(st.integers(1, 900), st.integers(0, 255)), min_size=1, max_size=6
+        )
     )
     def test_several_bytes_of_the_index(
         self, whole: dict[str, Path], changes: list[tuple[int, int]]
@@ -337,13 +349,13 @@ class TestDamage:
     def test_file_changed_after_opening(self, folder: Path) -> None:
         bundle = Bundle(folder)
         (folder / MODEL).write_bytes(b"x" * len(CONTENT[MODEL]))
-        with pytest.raises(ChecksumError, match="model.bin"):
+        with pytest.raises(ChecksumError, match=r"model.bin"):
             bundle.artifact(bundle.variants[0])
 
     def test_file_gone_after_opening(self, folder: Path) -> None:
         bundle = Bundle(folder)
         (folder / MODEL).unlink()
-        with pytest.raises(BundleError, match="model.bin"):
+        with pytest.raises(BundleError, match=r"model.bin"):
             bundle.artifact(bundle.variants[0])
 
     def test_folder_in_place_of_a_file(self, folder: Path) -> None:
@@ -359,7 +371,9 @@ class TestDamage:
     def test_nothing_there(self, tmp_path: Path) -> None:
         refused(tmp_path / "none", "There is no bundle at")
 
-    @pytest.mark.parametrize("data", [b"hello", b"PK\x05\x06" + bytes(18), os.urandom(0), b"\0" * 5000])
+    @pytest.mark.parametrize(
+        "data", [b"hello", b"PK\x05\x06" + bytes(18), os.urandom(0), b"\0" * 5000]
+    )
     def test_other_files(self, tmp_path: Path, data: bytes) -> None:
         (tmp_path / "file.zip").write_bytes(data)
         refused(tmp_path / "file.zip")
@@ -377,18 +391,15 @@ def assert_refused_or_same(whole: dict[str, Path], data: bytes) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "damaged.zip"
         path.write_bytes(data)
-        try:
-            found = use(path)
-        except ModelportError as error:
-            assert path.name in str(error)
-        else:
+        failure, found = attempt(path)
+        if failure is None:
             assert found == use(whole["folder"])
+        else:
+            assert path.name in failure
 
 
 class TestArchives:
-    @pytest.mark.parametrize(
-        "method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
-    )
+    @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
     def test_compressed_entries(self, folder: Path, tmp_path: Path, method: int) -> None:
         path = pack(tmp_path / "small.zip", contents(folder), compression=method)
         refused(path, "is compressed", "Unpack it", kind=BundleFormatError)
@@ -466,10 +477,11 @@ class TestArchives:
 
 
 def assert_refused_or_same_archive(path: Path) -> None:
-    try:
-        assert use(path)[1] == CONTENT
-    except ModelportError as error:
-        assert path.name in str(error)
+    failure, found = attempt(path)
+    if found is not None:
+        assert found[1] == CONTENT
+    else:
+        assert path.name in str(failure)
 
 
 def index_headers(data: bytes | bytearray) -> Iterator[int]:
@@ -516,9 +528,8 @@ class TestPaths:
     ) -> None:
         content = plain((folder / MANIFEST_NAME).read_bytes())
         content["variants"][0]["files"]["model"] = "secret.bin"
-        path = rebuilt(content)
+        bundle = Bundle(rebuilt(content))
         with pytest.raises(BundleFormatError, match=r"secret\.bin"):
-            bundle = Bundle(path)
             bundle.artifact(bundle.variants[0])
 
     def outside(self, tmp_path: Path, name: str, data: bytes) -> Path:
@@ -580,14 +591,14 @@ class TestManifests:
     def test_not_json(self, rebuilt: Callable[..., Path], data: bytes) -> None:
         refused(rebuilt(data), MANIFEST_NAME, kind=BundleFormatError)
 
-    @pytest.mark.parametrize("value", [[], [1], "modelport", 1, 1.5, None, True, {}, {"format": "zip"}])
+    @pytest.mark.parametrize(
+        "value", [[], [1], "modelport", 1, 1.5, None, True, {}, {"format": "zip"}]
+    )
     def test_json_that_is_no_manifest(self, rebuilt: Callable[..., Path], value: Any) -> None:
         refused(rebuilt(json.dumps(value).encode()), MANIFEST_NAME, kind=BundleFormatError)
 
     @pytest.mark.parametrize("version", [0, 2, "1", None, [1], 10**400])
-    def test_other_versions(
-        self, folder: Path, rebuilt: Callable[..., Path], version: Any
-    ) -> None:
+    def test_other_versions(self, folder: Path, rebuilt: Callable[..., Path], version: Any) -> None:
         path = rebuilt(self.changed(folder, format_version=version))
         refused(path, MANIFEST_NAME, "format version", "version 1", kind=BundleFormatError)
 
@@ -617,9 +628,7 @@ class TestManifests:
         refused(path, MANIFEST_NAME, *words, kind=BundleFormatError)
 
     @pytest.mark.parametrize("field", ["name", "signature", "variants", "provenance", "task"])
-    def test_missing_fields(
-        self, folder: Path, rebuilt: Callable[..., Path], field: str
-    ) -> None:
+    def test_missing_fields(self, folder: Path, rebuilt: Callable[..., Path], field: str) -> None:
         content = self.changed(folder)
         del content[field]
         refused(rebuilt(content), MANIFEST_NAME, field, kind=BundleFormatError)
@@ -676,9 +685,13 @@ class TestManifests:
         assert json.loads(sealed(content)) == content, "the checksum is not as FORMAT.md says"
 
 
+MARKER = Path(tempfile.gettempdir()) / f"modelport-was-here-{os.getpid()}"
+"""A folder that only code inside a bundle would make."""
+
+
 class Evil:
     def __reduce__(self) -> Any:
-        return (os.mkdir, ("/tmp/modelport-was-here",))
+        return (os.mkdir, (str(MARKER),))
 
 
 def zip_of(**entries: bytes) -> bytes:
@@ -709,7 +722,7 @@ NOT_ARRAYS = {
     "nothing": b"",
     "a zip of text": zip_of(x=b"hello"),
     "a zip of nothing": zip_of(x=b""),
-    "a header that is code": zip_of(x=header("__import__('os').mkdir('/tmp/modelport-was-here')")),
+    "a header that is code": zip_of(x=header(f"__import__('os').mkdir({str(MARKER)!r})")),
     "a header cut short": zip_of(x=b"\x93NUMPY\x01\x00\xff\xff{"),
     "a header of a future version": zip_of(x=b"\x93NUMPY\x09\x00\x01\x00{}"),
     "a shape that is huge": zip_of(
@@ -737,15 +750,16 @@ class TestArrays:
     @pytest.mark.parametrize("name", NOT_ARRAYS)
     def test_what_is_no_plain_array(self, tmp_path: Path, name: str) -> None:
         """The sums are right: this bundle was made so. Nothing in it may be executed."""
-        marker = Path("/tmp/modelport-was-here")
         path = build(tmp_path / "tiny.zip", content={**CONTENT, FEEDS: NOT_ARRAYS[name]})
         refused(path, FEEDS, kind=BundleFormatError)
-        assert not marker.exists()
+        assert not MARKER.exists()
 
     @settings(max_examples=150, deadline=None, derandomize=True)
     @given(
         changes=st.lists(
-            st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8
+            st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)),
+            min_size=1,
+            max_size=8,
         )
     )
     def test_damaged_arrays(self, changes: list[tuple[float, int]]) -> None:
@@ -759,10 +773,9 @@ class TestArrays:
                 warnings.simplefilter("ignore")
                 try:
                     found = bundle.arrays(FEEDS)
-                except BundleFormatError as error:
-                    assert FEEDS in str(error)
-                else:
-                    assert not any(array.dtype.hasobject for array in found.values())
+                except BundleFormatError:
+                    return
+            assert not any(array.dtype.hasobject for array in found.values())
 
 
 class TestWriting:
@@ -815,7 +828,9 @@ class TestWriting:
 
         monkeypatch.setattr(os, "replace", replace)
         with pytest.raises(BundleError, match="cannot be written"):
-            build(tmp_path / name, overwrite=True, content={MODEL: b"new", FEEDS: b"", OUTPUTS: b""})
+            build(
+                tmp_path / name, overwrite=True, content={MODEL: b"new", FEEDS: b"", OUTPUTS: b""}
+            )
         monkeypatch.undo()
         assert use(tmp_path / name) == before
         assert self.leftovers(tmp_path) == [name]
@@ -839,7 +854,7 @@ class TestWriting:
     ) -> None:
         (tmp_path / "thesis").mkdir()
         (tmp_path / "thesis" / "chapter1.tex").write_text("years of work")
-        with pytest.raises(BundleError, match="thesis exists and is not a bundle"):
+        with pytest.raises(BundleError, match=r"thesis exists and is not a bundle"):
             build(tmp_path / "thesis", overwrite=overwrite)
         assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "years of work"
 
@@ -856,14 +871,14 @@ class TestWriting:
     def test_an_archive_of_other_things_is_never_replaced(self, tmp_path: Path) -> None:
         path = pack(tmp_path / "photos.zip", {"holiday.jpg": b"sun"})
         before = path.read_bytes()
-        with pytest.raises(BundleError, match="photos.zip exists and is not a bundle"):
+        with pytest.raises(BundleError, match=r"photos.zip exists and is not a bundle"):
             build(path, overwrite=True)
         assert path.read_bytes() == before
 
     def test_an_archive_does_not_replace_a_folder(self, tmp_path: Path) -> None:
         built = build(tmp_path / "tiny")
         named = built.rename(tmp_path / "tiny.zip")
-        with pytest.raises(BundleError, match="tiny.zip"):
+        with pytest.raises(BundleError, match=r"tiny.zip"):
             build(named, overwrite=True)
         use(named)
 

@@ -419,3 +419,15 @@ def test_scalars_are_compared() -> None:
     assert compare(want, want, signature, "fp32", classes=False).passed  # type: ignore[arg-type]
     got = [{"y": np.float32(value)} for value in (1.0, 2.0, 3.0)]
     assert not compare(want, got, signature, "fp32", classes=False).passed  # type: ignore[arg-type]
+
+
+def test_loss_is_measured_against_what_training_intended(logits: Array) -> None:
+    """Where a short cut was taken before the model, the tolerance sees the model, the budget both."""
+    signature = Signature((), (TensorSpec("logits", "float32", (1, len(CLASSES))),))
+    got = [{"logits": row[None]} for row in logits]
+    intended = [{"logits": row[None]} for row in np.roll(logits, 1, axis=1)]
+    fidelity = compare(got, got, signature, "fp32", classes=True, intended=intended)
+    assert fidelity.passed
+    assert fidelity.by_output["logits"].expected_top1_loss == 0.0
+    assert fidelity.loss is not None
+    assert fidelity.loss > 0.1

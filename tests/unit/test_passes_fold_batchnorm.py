@@ -365,7 +365,9 @@ def test_weights_listed_as_inputs_fold_once_separated() -> None:
 @pytest.mark.parametrize("opset", [7, 8])
 def test_one_number_to_a_position_is_refused(opset: int) -> None:
     """Up to opset 8, `spatial = 0` normalises each position with numbers of its own."""
-    shaped = {name: spread(6, 2, 2, seed=i) for i, name in enumerate(("scale", "shift", "mean", "var"))}
+    shaped = {
+        name: spread(6, 2, 2, seed=i) for i, name in enumerate(("scale", "shift", "mean", "var"))
+    }
     model = graph(
         "a = Conv (x, w)\ny = BatchNormalization <spatial = 0> (a, scale, shift, mean, var)",
         takes="float[1,4,2,2] x",

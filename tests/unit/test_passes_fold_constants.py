@@ -359,7 +359,7 @@ FLOAT_NODES = [
     "Unsqueeze (c, one)", "Squeeze (c)", "Flatten (c)", "ReduceMean (c)", "ReduceSum (c)",
     "ReduceMax (c)", "ReduceL2 (c)", "Softmax (c)", "LogSoftmax (c)", "Clip (c, lo, hi)",
     "Where (b, c, p)", "Tile (c, tw)", "Pad (c, pads)", "Cast <to = 1> (i)", "Floor (c)", "Round (c)",
-    "Range (lo, hi, st)", "ConstantOfShape (six)", "Relu (c)", "Sigmoid (c)", "Tanh (c)", 
+    "Range (lo, hi, st)", "ConstantOfShape (six)", "Relu (c)", "Sigmoid (c)", "Tanh (c)",
     "HardSigmoid (c)", "LeakyRelu (c)", "CumSum (c, ax)", "LayerNormalization (c, sc)", "Sign (c)",
     "Expand (sc, six)", "Trilu (c)", "Einsum <equation = \"ij,kj->ik\"> (c, p)", "IsNaN (c)",
     "NonZero (c)", "ArgMax (c)", "Not (b)", "Greater (c, p)", "Shape (c)", "EyeLike (c)",

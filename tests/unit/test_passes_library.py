@@ -289,6 +289,10 @@ def test_whole_pipeline_on_what_an_exporter_writes() -> None:
         step(model)
         assert_well_formed(before, model)
     assert [node.op_type for node in model.graph] == ["Conv", "Relu", "Reshape"]
-    assert [node.metadata_props["modelport.module"] for node in model.graph] == ["conv", "act", "flat"]
+    assert [node.metadata_props["modelport.module"] for node in model.graph] == [
+        "conv",
+        "act",
+        "flat",
+    ]
     assert_same_results(before, model)
     assert not any(step(model).modified for step in pipelines.portable())

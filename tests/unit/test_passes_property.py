@@ -39,7 +39,11 @@ class Draft:
         array = self.generator.uniform(0.5, 1.5, shape).astype(np.float32)
         if not positive:
             array *= self.generator.choice([-1, 1], shape).astype(np.float32)
-        known = [n for n, a in self.weights.items() if a.shape == shape and not (positive and a.min() <= 0)]
+        known = [
+            n
+            for n, a in self.weights.items()
+            if a.shape == shape and not (positive and a.min() <= 0)
+        ]
         if known and self.choose(True, False):
             return self.data.draw(st.sampled_from(known), label="weight")
         name = f"w{len(self.weights)}_{len(self.lines)}"
@@ -138,9 +142,7 @@ def hidden_bias(draft: Draft) -> None:
     for name in (like, size, bias):
         del draft.shapes[name]
     trailing = (1,) * (len(draft.shapes[source]) - 2)
-    target = draft.emit(
-        f"Constant <value_ints = {[channels, *trailing]}> ()", (len(trailing) + 1,)
-    )
+    target = draft.emit(f"Constant <value_ints = {[channels, *trailing]}> ()", (len(trailing) + 1,))
     shaped = draft.emit(f"Reshape ({bias}, {target})", ())
     del draft.shapes[target], draft.shapes[shaped]
     draft.emit(f"Add ({source}, {shaped})", draft.shapes[source])
@@ -185,7 +187,8 @@ def test_portable_pipeline_settles(model: ir.Model, without_shapes: bool) -> Non
     steps = [s for s in pipelines.portable() if not (without_shapes and s.name == "infer_shapes")]
     before = model.clone()
     for _ in range(3):
-        if not any([step(model).modified for step in steps]):
+        modified = [step(model).modified for step in steps]
+        if not any(modified):
             break
     else:
         raise AssertionError("the pipeline still changes the graph the third time")

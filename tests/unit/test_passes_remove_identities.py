@@ -76,7 +76,9 @@ def test_what_callers_see_stays(body: str, takes: str, gives: str, reason: str) 
 
 def test_a_chain_between_input_and_output_keeps_one_link() -> None:
     model = graph(
-        "a = Identity (x)\nb = Identity (a)\ny = Identity (b)", takes="float[2] x", gives="float[2] y"
+        "a = Identity (x)\nb = Identity (a)\ny = Identity (b)",
+        takes="float[2] x",
+        gives="float[2] y",
     )
     applied = apply("remove_identities", model)
     assert applied.operators == ["Identity"]

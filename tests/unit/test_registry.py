@@ -113,9 +113,7 @@ def test_members_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "plural"), [("engine", "engines"), ("pass", "passes"), ("task", "tasks")]
 )
-def test_group_of_entry_points(
-    name: str, plural: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_group_of_entry_points(name: str, plural: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = offer(monkeypatch)
     assert list(Registry(name, {})) == []
     assert asked == [f"modelport.{plural}"]

@@ -105,7 +105,13 @@ def test_sessions_see_only_the_contract_and_their_library() -> None:
     assert sessions
     for path, names in sessions.items():
         library = path.split("/")[1]
-        allowed = ("modelport.types", "modelport.errors", "modelport.engines.base", library, "numpy")
+        allowed = (
+            "modelport.types",
+            "modelport.errors",
+            "modelport.engines.base",
+            library,
+            "numpy",
+        )
         foreign = {
             name
             for name in names
@@ -116,7 +122,7 @@ def test_sessions_see_only_the_contract_and_their_library() -> None:
 
 def test_engine_libraries_are_imported_on_use() -> None:
     """The files that an engine is found by must import on a machine that lacks its library."""
-    for path, names in _under("engines/").items():
+    for path in _under("engines/"):
         if not path.endswith(("/session.py", "/compile.py")):
             top = _top_level(ROOT / path)
             libraries = {"onnx", "onnx_ir", "onnxruntime", "openvino", "torch"}
@@ -162,7 +168,9 @@ def _python(code: str) -> str:
 
 def test_import_modelport_loads_no_library() -> None:
     heavy = ["torch", "onnx", "onnx_ir", "onnxruntime", "openvino", "pydantic", "numpy", "PIL"]
-    code = f"import json, sys, modelport; print(json.dumps([m for m in {heavy} if m in sys.modules]))"
+    code = (
+        f"import json, sys, modelport; print(json.dumps([m for m in {heavy} if m in sys.modules]))"
+    )
     assert json.loads(_python(code)) == []
 
 

@@ -241,7 +241,7 @@ class _Archive(_Store):
     def _data_offset(self, entry: zipfile.ZipInfo) -> int:
         """Where the bytes begin: after the local header, whose lengths may differ from the index."""
         with open(self.path, "rb") as file:
-            file.seek(entry.header_offset)
+            file.seek(max(0, entry.header_offset))  # a damaged index makes it negative
             header = file.read(30)
         if len(header) < 30 or header[:4] != b"PK\x03\x04":
             raise BundleFormatError(f"{self.path} has no entry where its index says", hint=_REBUILD)

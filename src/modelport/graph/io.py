@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx  # noqa: TID251  (this is the one room for it)
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
 
 from modelport.errors import SourceError
 
@@ -24,7 +26,7 @@ def load(path: Path) -> ir.Model:
         raise SourceError(f"There is no file {path}", hint="Check the path")
     try:
         model = ir.load(path)
-    except (DecodeError, ValueError, UnicodeDecodeError, KeyError) as error:
+    except Exception as error:  # protobuf, onnx's text parser and onnx-ir have kinds of their own
         raise SourceError(
             f"{path} is not a readable ONNX model ({_brief(error)})",
             expected="a model in ONNX's protobuf format",
@@ -32,8 +34,22 @@ def load(path: Path) -> ir.Model:
         ) from error
     if not model.graph.num_nodes() and not model.graph.outputs:
         raise SourceError(f"{path} holds an empty graph", expected="a model with outputs")
+    if not all(isinstance(name, str) for name in _names(model)):
+        raise SourceError(
+            f"{path} has names that are no text",
+            hint="The file is damaged: copy or export it again",
+        )
     _demand_external_data(model, path)
     return model
+
+
+def _names(model: ir.Model) -> Iterator[object]:
+    """Damaged UTF-8 comes out of protobuf as bytes."""
+    for value in [*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()]:
+        yield value.name or ""
+    for node in model.graph.all_nodes():
+        yield from (node.op_type, node.domain, node.name or "", *node.attributes)
+        yield from (value.name or "" for value in node.outputs)
 
 
 def _brief(error: Exception) -> str:
@@ -42,28 +58,81 @@ def _brief(error: Exception) -> str:
 
 
 def _demand_external_data(model: ir.Model, path: Path) -> None:
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
-        if not isinstance(tensor, ir.ExternalTensor):
-            continue
-        location = Path(tensor.path)
-        if not location.is_file():
+    for tensor in _external_tensors(model):
+        weight = f"{path} keeps the weight {tensor.name!r} in {_brief_name(str(tensor.location))}"
+        location = path.parent / tensor.location
+        if not _is_inside(location, path.parent):
             raise SourceError(
-                f"{path} keeps the weight {value.name!r} in {location.name}, which is missing",
+                f"{weight}, outside the folder of the model",
+                hint="Put the data file beside the model, and save the model again",
+            )
+        try:
+            size = location.stat().st_size if location.is_file() else None
+        except (OSError, ValueError):  # a name that no file can have
+            size = None
+        if size is None:
+            raise SourceError(
+                f"{weight}, which is missing",
                 hint="Put the data file beside the model under its original name",
             )
-        end = (tensor.offset or 0) + (tensor.length or 0)
-        if location.stat().st_size < end:
+        offset, needed = tensor.offset or 0, tensor.nbytes
+        if offset < 0 or tensor.length not in (None, needed):
             raise SourceError(
-                f"{location} ends before the weight {value.name!r} does",
-                expected=f"at least {end} bytes",
+                f"{weight} from byte {offset} with {tensor.length} bytes",
+                expected=f"{needed} bytes",
+                hint="Export the model again",
+            )
+        if size < offset + needed:
+            raise SourceError(
+                f"{location} ends before the weight {tensor.name!r} of {path.name} does",
+                expected=f"at least {offset + needed} bytes",
                 hint="The file was cut short: copy or export it again",
             )
 
 
+def _is_inside(location: Path, folder: Path) -> bool:
+    """Links count with what they lead to, as they do for onnx-ir."""
+    try:
+        return location.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # a loop, or a name that no file can have
+        return False
+
+
+def _brief_name(location: str) -> str:
+    return repr(location if len(location) <= 80 else f"{location[:80]}...")
+
+
+def _external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
+    """Weights outside the file, those of subgraphs, functions and Constant nodes included."""
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                yield value.const_value
+    functions = [node for function in model.functions.values() for node in function.all_nodes()]
+    for node in [*model.graph.all_nodes(), *functions]:
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
+                tensor = attribute.as_tensor()
+                if isinstance(tensor, ir.ExternalTensor):
+                    yield tensor
+
+
 def save(model: ir.Model, path: Path) -> None:
-    """Writes one ONNX file, with `<name>.data` beside it where the weights are too large."""
-    save_with_weights(model, path.parent, name=path.stem)
+    """Writes one ONNX file, with `<name>.onnx.data` beside it where the weights are too large.
+
+    Nothing half-written is left under the final name.
+
+    Raises:
+        SourceError: where nothing can be written there.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=".modelport-", dir=path.parent) as scratch:
+            for file in save_with_weights(model, Path(scratch), name=path.stem).values():
+                os.replace(file, path.parent / file.name)
+    except OSError as error:
+        raise SourceError(
+            f"{path} cannot be written ({error.strerror})", hint="Choose another place with -o"
+        ) from error
 
 
 def save_with_weights(model: ir.Model, directory: Path, name: str) -> dict[str, Path]:

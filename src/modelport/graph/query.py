@@ -15,6 +15,9 @@ RANGE = "modelport.range"
 """Metadata of an input: the bounds of its free dimensions, as `axis:minimum..maximum` items."""
 
 
+_NOT_NUMERIC = (ir.DataType.UNDEFINED, ir.DataType.STRING)
+
+
 def signature_of(model: ir.Model) -> Signature:
     """The signature of a graph; initializers listed as inputs (IR 3) are not inputs."""
     inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
@@ -29,6 +32,10 @@ def _spec(value: ir.Value) -> TensorSpec:
         raise GraphError(
             f"The value {value.name!r} has no element type or no rank",
             hint="Run onnx.shape_inference on the model, or export it with typed outputs",
+        )
+    if not isinstance(value.type, ir.TensorType) or value.dtype in _NOT_NUMERIC:
+        raise GraphError(
+            f"The value {value.name!r} is a {value.type}", expected="a tensor of numbers"
         )
     bounds = _bounds(value)
     sizes = tuple(

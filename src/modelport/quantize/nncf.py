@@ -108,7 +108,8 @@ def _finished(quantized: ir.Model, original: ir.Model) -> ir.Model:
         source = known.get(node.name)
         if source is not None:
             node.metadata_props.update(source.metadata_props)
-    for node in quantized.graph.all_nodes():
+    nodes = list(quantized.graph.all_nodes())
+    for node in [*reversed(nodes), *nodes]:  # a pair hears of its reader first, else of its feeder
         if provenance.MODULE not in node.metadata_props:
             provenance.inherit(node, _neighbours(node))
     if not any(node.op_type == "QuantizeLinear" for node in quantized.graph.all_nodes()):

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image, ImageDraw
 
-from modelport.errors import FeedsError
+from modelport.errors import EngineError, FeedsError
 from modelport.runtime.tasks.base import Context, Result, Task
 from modelport.types import Array, Outputs
 
@@ -61,13 +61,19 @@ class ClassificationTask(Task):
 
     def decode(self, outputs: Outputs, context: Context) -> Classification:
         scores = next(iter(outputs.values()))
-        if scores.ndim != 2 or len(scores) != 1:
+        if scores.ndim != 2 or len(scores) != 1 or scores.size == 0:
             raise FeedsError(
                 f"The first output has shape {list(scores.shape)}",
                 expected="one row of class scores for the classification task",
                 hint="Deploy the model with --task tensors to have the outputs as they are",
             )
         row = scores[0].astype(np.float64)
+        if not np.isfinite(row.max()):  # a class may be ruled out with -inf, which softmax bears
+            raise EngineError(
+                "The first output holds a NaN or an infinity",
+                expected="finite class scores",
+                hint="Look at the input, and prove the bundle again with modelport verify",
+            )
         if context.parameters.get("scores", "logits") == "logits":
             row = _softmax(row)
         best = _best(row, int(context.parameters.get("top", 5)))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 from PIL import Image
 
 from modelport.runtime.tasks.base import Context, Result, Task
@@ -22,7 +23,8 @@ class Tensors(Result):
         return self.outputs[name]
 
     def to_json(self) -> dict[str, Any]:
-        return {name: array.tolist() for name, array in self.outputs.items()}
+        """Nested lists; what is not finite becomes null, for which JSON has no number."""
+        return {name: _listed(array) for name, array in self.outputs.items()}
 
 
 class TensorsTask(Task):
@@ -37,6 +39,12 @@ class TensorsTask(Task):
 
     def describe(self, result: Tensors) -> str:
         return ", ".join(
-            f"{name} {array.dtype} {'x'.join(map(str, array.shape))}"
+            f"{name} {array.dtype} {'x'.join(map(str, array.shape)) or 'scalar'}"
             for name, array in result.outputs.items()
         )
+
+
+def _listed(array: Array) -> Any:
+    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+        array = np.where(np.isfinite(array), array, np.array(None))
+    return array.tolist()

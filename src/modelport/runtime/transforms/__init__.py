@@ -43,11 +43,18 @@ _LIST: TypeAdapter[list[Transform]] = TypeAdapter(
 
 
 def imagenet(
-    *, resize: int = 256, crop: int = 224, interpolation: Interpolation = "pil.bilinear"
+    *,
+    resize: int = 256,
+    crop: int = 224,
+    interpolation: Interpolation = "pil.bilinear",
+    draft: bool = False,
 ) -> list[Transform]:
-    """The evaluation transforms of torchvision's ImageNet recipes, rounding included."""
+    """The evaluation transforms of torchvision's ImageNet recipes, rounding included.
+
+    `draft` lets large JPEGs be decoded at a fraction of their size; see `Decode`.
+    """
     return [
-        Decode(),
+        Decode(draft=draft),
         Resize(size=resize, interpolation=interpolation),
         CenterCrop(size=crop),
         Normalize(mean=IMAGENET_MEAN, std=IMAGENET_STD),
