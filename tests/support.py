@@ -130,7 +130,10 @@ class Ran:
 
 
 def command(
-    *arguments: str | Path, block: Sequence[str] = (), folder: Path | None = None, **environment: str
+    *arguments: str | Path,
+    block: Sequence[str] = (),
+    folder: Path | None = None,
+    **environment: str,
 ) -> Ran:
     """Runs the real command line in a process of its own.
 

@@ -76,7 +76,9 @@ def test_known_values() -> None:
     assert measured.expected_top1_loss == pytest.approx((own - lost) / 2)
 
 
-@pytest.mark.parametrize(("factor", "decibels"), [(2.0, 0.0), (1.1, 20.0), (0.9, 20.0), (1.01, 40.0)])
+@pytest.mark.parametrize(
+    ("factor", "decibels"), [(2.0, 0.0), (1.1, 20.0), (0.9, 20.0), (1.01, 40.0)]
+)
 def test_sqnr_of_a_scaled_copy(factor: float, decibels: float) -> None:
     source = rows()
     assert sqnr_db(source, factor * source) == pytest.approx(decibels, abs=1e-6)
@@ -195,7 +197,10 @@ def test_expected_loss_looks_at_answers_only(source: Array, shift: float, factor
 @given(matrices, seeds)
 def test_order_of_samples_does_not_matter(source: Array, seed: int) -> None:
     generator = np.random.default_rng(seed)
-    other, order = source + generator.standard_normal(source.shape), generator.permutation(len(source))
+    other, order = (
+        source + generator.standard_normal(source.shape),
+        generator.permutation(len(source)),
+    )
     before, after = (
         closeness(source, other, classes=True),
         closeness(source[order], other[order], classes=True),

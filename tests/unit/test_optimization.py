@@ -179,7 +179,9 @@ FAULTS: list[tuple[Callable[[ir.Model], None], str]] = [
 
 
 @pytest.mark.parametrize("place", [0, 3, len(PORTABLE)], ids=["first", "middle", "last"])
-@pytest.mark.parametrize(("damage", "reason"), FAULTS, ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize(
+    ("damage", "reason"), FAULTS, ids=lambda value: getattr(value, "__name__", "")
+)
 def test_a_bad_pass_is_found_left_out_and_named(
     damage: Callable[[ir.Model], None], reason: str, place: int
 ) -> None:

@@ -142,7 +142,9 @@ def test_a_shift_of_all_logits_changes_nothing(row: Array, shift: float) -> None
 
 
 def test_classification_describes_itself() -> None:
-    result = Classification((ClassScore(281, "tabby cat", 0.8749), ClassScore(282, "tiger cat", 0.1)))
+    result = Classification(
+        (ClassScore(281, "tabby cat", 0.8749), ClassScore(282, "tiger cat", 0.1))
+    )
     assert ClassificationTask().describe(result) == "tabby cat 0.87"
     assert json.loads(json.dumps(result.to_json())) == {
         "label": "tabby cat",
@@ -174,7 +176,9 @@ def test_drawing_writes_on_a_copy(mode: str, size: tuple[int, int]) -> None:
 def test_drawing_changes_pixels_and_shows_the_result() -> None:
     image = Image.new("RGB", (200, 60), (40, 90, 160))
     task = ClassificationTask()
-    ant, bee = (task.draw(image, Classification((ClassScore(0, name, 0.5),))) for name in ("ant", "bee"))
+    ant, bee = (
+        task.draw(image, Classification((ClassScore(0, name, 0.5),))) for name in ("ant", "bee")
+    )
     assert ant.tobytes() != image.tobytes()
     assert ant.tobytes() != bee.tobytes()
     corner = np.asarray(image)[40:, :]

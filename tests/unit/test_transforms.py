@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +29,7 @@ from modelport.runtime.transforms import (
     Normalize,
     Resize,
     dump,
+    geometry,
     imagenet,
     parse,
 )
@@ -347,6 +351,89 @@ def test_orientation(orientation: int, declared: str) -> None:
     }[orientation]
     found = Pipeline([Decode(orientation=declared)]).pixels(data)
     np.testing.assert_array_equal(found, array if declared == "ignore" else turned)
+
+
+class TestDraft:
+    """Large JPEGs decoded at a fraction of their size, where that was asked for."""
+
+    SMOOTH = np.asarray(Image.fromarray(picture(9, 7)).resize((900, 700), Image.Resampling.BICUBIC))
+
+    def both(self, data: Any, *steps: Any) -> tuple[Array, Array]:
+        exact, short = (Pipeline([Decode(draft=draft), *steps]) for draft in (False, True))
+        assert exact.as_in_training() is None
+        return exact.pixels(data), short.pixels(data)
+
+    def test_jpeg_is_nearly_the_same(self) -> None:
+        data = encoded(Image.fromarray(self.SMOOTH), "JPEG", quality=95)
+        exact, short = self.both(data, Resize(80), CenterCrop(64))
+        assert short.shape == exact.shape
+        difference = np.abs(short.astype(int) - exact.astype(int))
+        assert 0 < difference.max() <= 12
+        assert difference.mean() < 1
+
+    @pytest.mark.parametrize("kind", ["PNG", "BMP"])
+    def test_other_kinds_are_the_same(self, kind: str) -> None:
+        exact, short = self.both(encoded(Image.fromarray(self.SMOOTH), kind), Resize(80))
+        np.testing.assert_array_equal(exact, short)
+
+    @pytest.mark.parametrize("steps", [[], [CenterCrop(64)], [Resize(690)]])
+    def test_pixels_that_are_wanted_stay(self, steps: list[Any]) -> None:
+        data = encoded(Image.fromarray(self.SMOOTH), "JPEG")
+        exact, short = self.both(data, *steps)
+        np.testing.assert_array_equal(exact, short)
+
+    def test_as_in_training(self) -> None:
+        data = encoded(Image.fromarray(self.SMOOTH), "JPEG")
+        exact, _ = self.both(data, Resize(80))
+        training = Pipeline([Decode(draft=True), Resize(80)]).as_in_training()
+        assert training is not None
+        np.testing.assert_array_equal(training.pixels(data), exact)
+
+    def test_a_lent_picture_keeps_its_size(self) -> None:
+        data = encoded(Image.fromarray(self.SMOOTH), "JPEG")
+        with Image.open(io.BytesIO(data)) as lent:
+            exact, short = self.both(lent, Resize(80))
+            assert lent.size == (900, 700)
+        np.testing.assert_array_equal(exact, short)
+
+    def test_cut_short(self) -> None:
+        data = encoded(Image.fromarray(self.SMOOTH), "JPEG")
+        with pytest.raises(DataError, match="cannot be decoded"):
+            self.both(data[: len(data) // 2], Resize(80))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_pictures_are_read_after_a_fork() -> None:
+    """Servers fork workers after loading; a child has none of its parent's threads."""
+    code = """
+import os, signal, warnings
+import numpy as np
+from modelport.runtime.transforms import geometry, imagenet
+from modelport.runtime.transforms.pipeline import Pipeline
+geometry.CORES = 2
+warnings.simplefilter("ignore")
+pipeline, picture = Pipeline(imagenet()), np.zeros((300, 400, 3), np.uint8)
+pipeline(picture)
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    os._exit(0 if pipeline(picture).shape == (1, 3, 224, 224) else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=120)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("method", ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"])
+@pytest.mark.parametrize("cores", [1, 8])
+def test_cores_change_no_more_than_rounding(
+    method: str, cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(geometry, "CORES", cores)
+    array = picture(333, 500)
+    kind = Image.Resampling[method.upper()]
+    whole = Pipeline([Resize((301, 257), interpolation=f"pil.{method}")]).pixels(array)
+    assert_near(whole, np.asarray(Image.fromarray(array).resize((257, 301), kind)), kind)
 
 
 def test_arrays_of_two_axes_are_grey() -> None:

@@ -25,7 +25,8 @@ class Source:
         inputs: one specification for each input, `"image=1x3x224x224"` say, ranges `a..b` where a
             size is free; or example tensors, whose shapes are then fixed. A list, a dictionary by
             name, or a single one.
-        output_names: names of the outputs in the graph, in the order the module returns them.
+        output_names: names of the outputs in the graph, in the order the module returns them; by
+            default the keys of a dictionary that it returns, else `output` or `output_0` on.
         transforms: what turns a file into the first input, as in training; see
             `modelport.transforms`.
         task: what the outputs mean, a name of `modelport tasks`; `tensors` leaves them as they are.

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
+import sysconfig
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,7 +33,7 @@ def export(
     examples: tuple[torch.Tensor, ...],
     *,
     opset: int,
-    output_names: Sequence[str] | None = None,
+    output_names: Sequence[str],
 ) -> ir.Model:
     """Exports a module in inference mode.
 
@@ -50,8 +54,7 @@ def export(
             expected=f"{OPSETS.start} to {OPSETS.stop - 1}",
         )
     try:
-        with warnings.catch_warnings(), _QuietExporter():
-            warnings.simplefilter("ignore")
+        with _quiet():
             program = torch.export.export(
                 module, examples, dynamic_shapes=_dynamic_shapes(specs), strict=False
             )
@@ -60,7 +63,7 @@ def export(
                 dynamo=True,
                 opset_version=opset,
                 input_names=[spec.name for spec in specs],
-                output_names=None if output_names is None else list(output_names),
+                output_names=list(output_names),
                 optimize=False,
                 verbose=False,
             )
@@ -79,10 +82,26 @@ def _finished(model: ir.Model, specs: Sequence[TensorSpec], opset: int) -> ir.Mo
         )
     for value, spec in zip(model.graph.inputs, specs, strict=True):
         set_bounds(value, spec)
+    _name_free_dimensions(model)
     provenance.adopt_torch_metadata(model)
     provenance.name_nodes(model)
     invariants.check(model)
     return model
+
+
+def _name_free_dimensions(model: ir.Model) -> None:
+    """Calls the exporter's symbols (`s23`) by the input and the axis where they begin."""
+    names = {
+        size.value: f"{value.name}_{axis}"
+        for value in reversed(model.graph.inputs)
+        for axis, size in enumerate(value.shape.dims if value.shape else ())
+        if not isinstance(size, int) and size.value
+    }
+    results = [value for node in model.graph.all_nodes() for value in node.outputs]
+    for value in [*model.graph.inputs, *results]:
+        for axis, size in enumerate(value.shape.dims if value.shape else ()):
+            if value.shape is not None and not isinstance(size, int) and size.value in names:
+                value.shape[axis] = names[size.value]
 
 
 def _dynamic_shapes(specs: Sequence[TensorSpec]) -> tuple[Any, ...] | None:
@@ -100,57 +119,108 @@ def _dynamic_shapes(specs: Sequence[TensorSpec]) -> tuple[Any, ...] | None:
     )
 
 
-class _QuietExporter:
-    """Keeps the exporter's remarks on packages that are not needed off the user's screen."""
-
-    def __enter__(self) -> None:
-        self._logger = logging.getLogger("torch.onnx")
-        self._level = self._logger.level
-        self._logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        self._logger.setLevel(self._level)
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps torch's remarks, and its dumps of half-traced graphs, off the user's screen."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 _HINTS = (
     (
-        (
-            "data-dependent",
-            "GuardOnDataDependent",
-            "Could not guard",
-            "Could not extract specialized",
-        ),
+        ("numpy", "__array__"),
+        "Use torch operations where this line goes through numpy",
+    ),
+    (
+        ("data-dependent", "GuardOnDataDependent", "Could not guard"),
         "A branch or a size here depends on the values of a tensor: use torch.where for a choice "
         "of values, torch.cond for a choice of computations",
     ),
     (
-        ("Constraints violated", "specialized", "not in range", "Dim"),
+        ("Constraints violated", "specialized", "not in range"),
         "The code fixes a size that the inputs leave free: make it a plain number in --input, or "
         "compute it from x.shape",
     ),
     (
-        ("ONNX decomposition", "No ONNX function", "not supported", "No decompositions"),
+        ("ONNX decomposition", "No ONNX function", "No decompositions", "ONNX function"),
         "This operator has no translation to ONNX: compose it of standard operators",
     ),
-    (
-        ("numpy", "__array__"),
-        "Use torch operations where this line goes through numpy",
-    ),
 )
+_LAST_HINT = "Rewrite that line with tensor operations whose sizes do not depend on values"
+
+
+def run_eagerly(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> list[str]:
+    """Runs the module as it is, so that its own mistakes are not taken for those of an export.
+
+    Returns:
+        Names for its outputs: the keys where it returns a dictionary, else `output` or `output_0` on.
+
+    Raises:
+        ExportError: where it fails on the example inputs, or gives other outputs the second time.
+    """
+    try:
+        with torch.inference_mode(), _quiet():
+            results = [module(*(tensor.clone() for tensor in examples)) for _ in range(2)]
+    except Exception as error:
+        sizes = ", ".join("x".join(map(str, tensor.shape)) for tensor in examples)
+        place, path = _place(error, module)
+        raise ExportError(
+            f"The model itself fails on an input of {sizes}{f' at {place}' if place else ''}: "
+            f"{type(error).__name__}: {_first_sentence(error)}",
+            hint="Check the sizes and element types given with --input",
+            module_path=path,
+        ) from error
+    first, second = (_leaves(result) for result in results)
+    if not all(_alike(one, other) for one, other in zip(first, second, strict=True)):
+        raise ExportError(
+            "The model gives other outputs each time it runs on the same input",
+            hint="Take the random operation out of forward, or make it a layer that rests in "
+            "inference mode, as Dropout does",
+        )
+    return _output_names(results[0], len(first))
+
+
+def _output_names(result: Any, count: int) -> list[str]:
+    if isinstance(result, Mapping) and len(result) == count:
+        return [str(key) for key in result]
+    return ["output"] if count == 1 else [f"output_{index}" for index in range(count)]
+
+
+def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Equal but for the order in which threads add; a random operation differs by far more."""
+    wide = torch.complex128 if one.is_complex() else torch.float64
+    return torch.allclose(one.to(wide), other.to(wide), rtol=1e-2, atol=1e-3, equal_nan=True)
+
+
+def _leaves(result: Any) -> list[torch.Tensor]:
+    return [
+        leaf for leaf in torch.utils._pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)
+    ]
 
 
 def _explained(error: Exception, module: nn.Module) -> ExportError:
     place, path = _place(error, module)
-    text = " ".join(str(error).split())
     chain = " ".join(repr(link) for link in _chain(error))
     hint = next(
-        (advice for words, advice in _HINTS if any(word in chain for word in words)),
-        "Rewrite that line with tensor operations that do not depend on the values of tensors",
+        (advice for words, advice in _HINTS if any(word in chain for word in words)), _LAST_HINT
     )
     where = f"stops at {place}" if place else "fails"
     return ExportError(
-        f"The export {where}: {type(error).__name__}: {text[:240]}", hint=hint, module_path=path
+        f"The export {where}: {type(error).__name__}: {_first_sentence(error)}",
+        hint=hint,
+        module_path=path,
     )
+
+
+def _first_sentence(error: Exception) -> str:
+    text = " ".join(str(error).split()) or "no message"
+    return re.split(r"(?<=[a-z)])[.!] | \(unhinted", text, maxsplit=1)[0][:240]
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
@@ -174,16 +244,17 @@ def _place(error: Exception, module: nn.Module) -> tuple[str | None, str | None]
 
 
 def _own_frame(traceback: TracebackType | None, module: nn.Module) -> tuple[str | None, str | None]:
+    """The last frame that is neither ours nor a library's, and the innermost module it runs in."""
     paths = {id(part): path for path, part in module.named_modules()}
-    own = str(Path(__file__).parents[1])
     line, path = None, None
     while traceback is not None:
-        file = traceback.tb_frame.f_code.co_filename
-        instance = traceback.tb_frame.f_locals.get("self")
-        if not file.startswith((own, "<")) and "site-packages" not in file:
-            if id(instance) in paths:
-                line, path = f"{Path(file).name}:{traceback.tb_lineno}", paths[id(instance)]
-            elif path is not None or line is not None:
-                line = f"{Path(file).name}:{traceback.tb_lineno}"
+        code = traceback.tb_frame.f_code
+        if not code.co_filename.startswith(_FOREIGN) and "site-packages" not in code.co_filename:
+            line = f"{Path(code.co_filename).name}:{traceback.tb_lineno}"
+            path = paths.get(id(traceback.tb_frame.f_locals.get("self")), path)
         traceback = traceback.tb_next
     return line, path or None
+
+
+_FOREIGN = ("<", str(Path(__file__).parents[1]), sysconfig.get_paths()["stdlib"])
+"""Beginnings of file names that are not the user's: generated code, modelport, Python itself."""

@@ -16,7 +16,7 @@ from modelport.engines.base import Session
 from modelport.errors import SourceError, UsageError
 from modelport.feeds import random_array, random_other_sizes
 from modelport.frontends.source import LoadedSource, Source
-from modelport.frontends.torch_export import DEFAULT_OPSET, export
+from modelport.frontends.torch_export import DEFAULT_OPSET, export, run_eagerly
 from modelport.frontends.weights import load_weights
 from modelport.graph.query import signature_of
 from modelport.types import Dim, Feeds, Outputs, Signature, TensorSpec
@@ -40,12 +40,14 @@ class TorchModule(LoadedSource):
         self._signature: Signature | None = None
 
     def to_graph(self, opset: int | None) -> ir.Model:
+        examples = self._tensors(self.example_feeds(seed=0, smallest=False))
+        names = run_eagerly(self.module, examples)
         model = export(
             self.module,
             self.specs,
-            self._tensors(self.example_feeds(seed=0, smallest=False)),
+            examples,
             opset=opset or DEFAULT_OPSET,
-            output_names=self.source.output_names,
+            output_names=self.source.output_names or names,
         )
         self._signature = signature_of(model)
         return model

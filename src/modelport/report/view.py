@@ -209,7 +209,11 @@ def _remarks(manifest: Manifest, chosen: VariantEntry, good: bool | None) -> Ite
     if latency is None:
         return
     rounds = words.count(latency.rounds, "interleaved round")
-    threads = words.count(latency.threads, "thread") if latency.threads else "threads as the engines choose"
+    threads = (
+        words.count(latency.threads, "thread")
+        if latency.threads
+        else "threads as the engines choose"
+    )
     how = f"{rounds}, {threads}"
     if base is None or base.latency is None:
         yield f"A call takes {timing(chosen)} ({how})."

@@ -165,9 +165,12 @@ def cropped(image: Image.Image, crop: CenterCrop) -> Image.Image:
 def _pil_resize(
     image: Image.Image, size: tuple[int, int], method: str, box: tuple[float, float, float, float]
 ) -> Image.Image:
-    """PIL's resize, the lower half on a second thread: PIL lets go of the interpreter meanwhile."""
+    """PIL's resize, the lower half on a second thread: PIL lets go of the interpreter meanwhile.
+
+    Only where halves cannot differ from the whole by more than rounding, as in `resample_crop`.
+    """
     wide, high = size
-    if method == "nearest" or wide * high < SPLIT_PIXELS or CORES < 2:
+    if method not in _SMOOTH or wide * high < SPLIT_PIXELS or CORES < 2:
         return image.resize(size, _PIL[method], box=box)
     half = high // 2
     middle = box[1] + (box[3] - box[1]) * half / high
@@ -183,6 +186,10 @@ def _pil_resize(
 @cache
 def _helper() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="modelport-resize")
+
+
+if hasattr(os, "register_at_fork"):  # a child has no threads, and would wait for this one for ever
+    os.register_at_fork(after_in_child=_helper.cache_clear)
 
 
 def _opencv_resize(array: Array, size: tuple[int, int], method: str) -> Array:

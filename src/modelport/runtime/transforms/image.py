@@ -51,7 +51,8 @@ class Decode(BaseModel):
         """
         image = _open(picture)
         try:
-            if self.draft and wanted is not None:
+            lent = isinstance(picture, Image.Image)  # a draft would shrink the caller's own picture
+            if self.draft and wanted is not None and not lent:
                 image.draft(None, wanted(*image.size))
             if self.orientation == "exif":
                 image = ImageOps.exif_transpose(image)
