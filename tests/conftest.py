@@ -11,11 +11,10 @@ from pathlib import Path
 import onnx  # noqa: TID251 - writes a file as another tool would
 import pytest
 
-from support import ROOT, Ran, small_source, write_pictures
-
 import modelport
 from modelport.bundle.read import Bundle
 from modelport.cli import main
+from support import ROOT, Ran, small_source, write_pictures
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,8 @@ from modelport.errors import ModelportError, UsageError
 from modelport.show import show_bundle, show_check, show_optimized, show_overview, show_results
 
 if TYPE_CHECKING:
+    from modelport.runtime.predictor import Predictor
+
     pass
 
 app = typer.Typer(
@@ -34,6 +36,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Threads = Annotated[
     int, typer.Option(min=0, help="Threads of the engine; 0 leaves it to the engine.")
 ]
+
+
+STOPPED = 130
+"""Status of a program that the user interrupts; typer gives it too."""
 
 
 @app.callback(invoke_without_command=True)
@@ -109,7 +115,9 @@ def deploy(
 @app.command()
 def run(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
-    inputs: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(help="Pictures, .npy or .npz feeds, or folders of them.")
+    ],
     variant: Annotated[str | None, typer.Option(help="Run this variant.")] = None,
     threads: Threads = 0,
     draw: Annotated[Path | None, typer.Option(help="Folder for pictures with the result.")] = None,
@@ -122,8 +130,8 @@ def run(
 
     with load(bundle, variant=variant, threads=threads) as predictor:
         files = [file for path in inputs for file in sample_files(path)]
-        predictor(files[0])  # the first call of an engine allocates, and would be timed
-        results = [predictor(file) for file in files]
+        _answer(predictor, files[0])  # the first call of an engine allocates, and would be timed
+        results = [_answer(predictor, file) for file in files]
         if draw is not None:
             for file, result in zip(files, results, strict=True):
                 save_drawing(predictor, file, result, draw)
@@ -137,6 +145,16 @@ def run(
             )
         else:
             show_results(out, predictor, files, results)
+
+
+def _answer(predictor: Predictor, file: Path) -> Any:
+    """The result for a picture, or for ready feeds in a file of arrays."""
+    from modelport.feeds import ARRAY_SUFFIXES, read_arrays
+
+    if file.suffix.lower() not in ARRAY_SUFFIXES:
+        return predictor(file)
+    feeds = read_arrays(file, predictor.bundle.signature)
+    return predictor(feeds) if predictor.pipeline is None else predictor.infer(feeds)
 
 
 @app.command()
@@ -192,12 +210,11 @@ def optimize(
         )
     if why_not is not None:
         PASSES.get(why_not)
+    if output is not None and output.suffix != ".onnx":
+        raise UsageError(f"The output {output} is no ONNX file", expected="a name ending in .onnx")
     optimized = run_optimize(model, check=check)
     if output is not None:
-        if output.suffix != ".onnx":
-            raise UsageError(
-                f"The output {output} is no ONNX file", expected="a name ending in .onnx"
-            )
+        output.parent.mkdir(parents=True, exist_ok=True)
         io.save(optimized.model, output)
     if as_json:
         _print_json([record.to_json() for record in optimized.records])
@@ -235,7 +252,7 @@ def passes(as_json: Json = False) -> None:
 
     reasons = dict(PORTABLE)
     rows = []
-    for name in PASSES:
+    for name in sorted(PASSES, key=[*reasons, *PASSES].index):
         step = PASSES.get(name)
         exact = "exact" if step.exact else "up to rounding"
         rows.append(
@@ -294,8 +311,7 @@ def main() -> None:
     try:
         status = app(args=arguments or ["--help"], prog_name="modelport", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        err.print("Stopped.")
-        sys.exit(130)
+        status = STOPPED
     except Exception as error:
         words = _paragraph(error)
         if words is None:
@@ -304,6 +320,8 @@ def main() -> None:
             err.print_exception()
         err.print(Text.assemble(("Error:", "bold red"), f" {words}"))
         sys.exit(2)
+    if status == STOPPED:
+        err.print("Stopped.")
     sys.exit(status or 0)
 
 

@@ -18,6 +18,7 @@ import onnx_ir as ir
 from modelport.bundle.manifest import (
     CaseEntry,
     Manifest,
+    PassEntry,
     Provenance,
     SignatureEntry,
     TaskEntry,
@@ -307,6 +308,6 @@ def _provenance(
         operators_before=operator_counts(exported),
         operators_after=operator_counts(optimized.model),
         cost=vars(cost),
-        passes=tuple(record.to_json() for record in optimized.records),
+        passes=tuple(PassEntry(**record.to_json()) for record in optimized.records),
         notes=(*loaded.notes, *data.notes, *notes),
     )

@@ -86,15 +86,15 @@ def read_samples(
     """
     for path in sample_files(folder):
         if path.suffix.lower() in ARRAY_SUFFIXES:
-            feeds = _read_arrays(path, signature)
+            feeds = read_arrays(path, signature)
         elif read_image is not None:
             feeds = {signature.inputs[0].name: read_image(path)}
+            _check(feeds, signature, path)
         else:
             raise DataError(
                 f"{path} is a picture, and the model has no transforms that make feeds of pictures",
                 hint="Give the source transforms, or a folder of .npy or .npz feeds",
             )
-        _check(feeds, signature, path)
         yield Sample(path.name, feeds, path)
 
 
@@ -114,11 +114,22 @@ def sample_files(folder: Path) -> list[Path]:
     return files
 
 
-def _read_arrays(path: Path, signature: Signature) -> Feeds:
+def read_arrays(path: Path, signature: Signature) -> Feeds:
+    """Feeds from `.npy`, which holds the first input, or `.npz`, which holds every input by name.
+
+    Raises:
+        DataError: where the file cannot be read, or does not fit the model.
+    """
+    feeds = _load_arrays(path, signature.inputs[0].name)
+    _check(feeds, signature, path)
+    return feeds
+
+
+def _load_arrays(path: Path, first: str) -> Feeds:
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return {signature.inputs[0].name: loaded}
+            return {first: loaded}
         with loaded:
             return {name: loaded[name] for name in loaded.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:

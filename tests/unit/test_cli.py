@@ -8,11 +8,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import modelport
 from modelport.bundle.read import Bundle
+from modelport.cli import main
 from modelport.engines import ENGINES
 from modelport.passes import PASSES
 from modelport.passes.pipelines import PORTABLE
@@ -237,15 +239,26 @@ def test_run_draws(cli: Cli, small_bundle: Path, pictures: Path, tmp_path: Path)
 def test_run_feeds_a_model_without_transforms(
     cli: Cli, small_bundle: Path, sum_bundle: Path, tmp_path: Path
 ) -> None:
-    import numpy as np
-
-    np.savez(
-        tmp_path / "feeds.npz", a=np.ones((1, 4), np.float32), b=np.full((1, 4), 2, np.float32)
-    )
-    done = cli("run", sum_bundle, tmp_path / "feeds.npz", "--json")
+    feeds = tmp_path / "feeds.npz"
+    np.savez(feeds, a=np.ones((1, 4), np.float32), b=np.full((1, 4), 2, np.float32))
+    done = cli("run", sum_bundle, feeds, "--json")
     assert done.status == 0, done.stderr
     (found,) = done.json
     assert found["total"] == [[3.0] * 4]
+    told = cli("run", sum_bundle, feeds).stdout
+    assert f"{feeds}: total float32 1x4, difference float32 1x4" in told
+    wrong = cli("run", small_bundle, feeds)
+    assert wrong.status == 2
+    assert f"{feeds} does not fit the model: The feeds are named ['a', 'b']." in wrong.stderr
+
+
+def test_run_feeds_a_ready_tensor(
+    cli: Cli, small_bundle: Path, pictures: Path, tmp_path: Path
+) -> None:
+    predictor = modelport.load(small_bundle)
+    np.save(tmp_path / "tensor.npy", predictor.pipeline(pictures / "picture_00.png"))
+    (found,) = cli("run", small_bundle, tmp_path / "tensor.npy", "--json").json
+    assert found["label"] == predictor(pictures / "picture_00.png").label
 
 
 # --- optimize, deploy ---------------------------------------------------------------------------
@@ -320,7 +333,7 @@ def test_deploy_tells_its_stages_and_its_verdict(cli: Cli, sum_file: Path, tmp_p
         (["nosuch"], "Error: No such command 'nosuch'. See modelport --help.\n"),
         (["engines", "--nope"], "Error: No such option: --nope. See modelport engines --help.\n"),
         (["--nope"], "Error: No such option: --nope. See modelport --help.\n"),
-        (["run", "bundle"], "Error: Missing argument 'inputs...'. See modelport run --help.\n"),
+        (["run", "bundle"], "Error: Missing argument 'inputs'. See modelport run --help.\n"),
         (
             ["deploy", "m.onnx"],
             "Error: Missing option '--output' / '-o'. See modelport deploy --help.\n",
@@ -367,7 +380,5 @@ def test_a_mistake_of_ours_keeps_its_traceback(
 
     monkeypatch.setattr("modelport.inspection.inspect", stumble)
     monkeypatch.setattr(sys, "argv", ["modelport", "inspect", "model.onnx"])
-    from modelport.cli import main
-
     with pytest.raises(ZeroDivisionError):
         main()

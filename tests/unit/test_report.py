@@ -160,15 +160,13 @@ def provenance(**changes: Any) -> Provenance:
                 "name": "fold_batchnorm",
                 "summary": "Folds a batch normalisation into the convolution before it.",
                 "changed": True,
-                "rejected": False,
                 "refusals": [
                     {"where": "layer4.conv3", "reason": "another reader"},
                     {"where": "layer3.conv3", "reason": "another reader"},
                 ],
-                "nodes_before": 106,
-                "nodes_after": 53,
+                "removed_nodes": 53,
             },
-            {"name": "fuse_gelu", "rejected": True},
+            {"name": "fuse_gelu", "summary": "Fuses.", "rejected": "it changed the results"},
         ),
         "notes": ("Calibrated with seed 0.",),
     }
@@ -246,7 +244,13 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
             source=HOSTILE,
             verification_data=HOSTILE,
             operators_before={HOSTILE: 1},
-            passes=({"name": HOSTILE, "refusals": [{"where": HOSTILE, "reason": HOSTILE}]},),
+            passes=(
+                {
+                    "name": HOSTILE,
+                    "summary": HOSTILE,
+                    "refusals": [{"where": HOSTILE, "reason": HOSTILE}],
+                },
+            ),
             machine={HOSTILE: HOSTILE},
             notes=(HOSTILE,),
         ),
@@ -389,7 +393,7 @@ def test_operators_and_passes(tmp_path: Path) -> None:
     assert "BatchNormalization 53 0 \u221253" in text
     assert "Conv 53 53 =" in text
     assert "Total 106 53 \u221253" in text
-    assert "nodes 106 → 53" in text
+    assert "53 nodes fewer" in text
     assert "2 places left alone, and why another reader: layer4.conv3, layer3.conv3" in text
     assert "fuse_gelu ✕ rolled back nodes —" in text
 

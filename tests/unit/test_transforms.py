@@ -91,12 +91,17 @@ METHODS = [Image.Resampling[name] for name in
 
 
 def assert_near(found: Array, expected: Array, method: Image.Resampling) -> None:
-    """Within one grey level for the two filters that have a short cut, equal for the others."""
+    """Equal; for the two filters that have a short cut within one grey level, rare values two.
+
+    PIL rounds between its passes, and may take them in another order for a part of a picture.
+    """
     assert found.shape == expected.shape
     assert found.dtype == expected.dtype == np.uint8
-    difference = int(np.abs(found.astype(int) - expected.astype(int)).max(initial=0))
-    allowed = 1 if method in (Image.Resampling.BILINEAR, Image.Resampling.HAMMING) else 0
-    assert difference <= allowed, f"differs by up to {difference} grey levels"
+    differences = np.abs(found.astype(int) - expected.astype(int))
+    worst = int(differences.max(initial=0))
+    allowed = 2 if method in (Image.Resampling.BILINEAR, Image.Resampling.HAMMING) else 0
+    assert worst <= allowed, f"differs by up to {worst} grey levels"
+    assert np.count_nonzero(differences > 1) <= 1 + differences.size // 1000
 
 
 SIZES = [
@@ -392,9 +397,9 @@ class TestDraft:
     def test_a_lent_picture_keeps_its_size(self) -> None:
         data = encoded(Image.fromarray(self.SMOOTH), "JPEG")
         with Image.open(io.BytesIO(data)) as lent:
-            exact, short = self.both(lent, Resize(80))
+            short = Pipeline([Decode(draft=True), Resize(80)]).pixels(lent)
             assert lent.size == (900, 700)
-        np.testing.assert_array_equal(exact, short)
+        np.testing.assert_array_equal(short, Pipeline([Resize(80)]).pixels(data))
 
     def test_cut_short(self) -> None:
         data = encoded(Image.fromarray(self.SMOOTH), "JPEG")

@@ -144,6 +144,24 @@ class VariantEntry(_Strict):
     reason: str = ""
 
 
+class RefusalEntry(_Strict):
+    """A place that a pass left alone, and why."""
+
+    where: str
+    reason: str
+
+
+class PassEntry(_Strict):
+    """What a pass did; `rejected` says why it was rolled back."""
+
+    name: str
+    summary: str
+    changed: bool = False
+    removed_nodes: int = 0
+    rejected: str | None = None
+    refusals: tuple[RefusalEntry, ...] = ()
+
+
 class Provenance(_Strict):
     """Everything needed to understand, and to repeat, how the bundle was made."""
 
@@ -161,7 +179,7 @@ class Provenance(_Strict):
     operators_before: dict[str, int] = {}
     operators_after: dict[str, int] = {}
     cost: dict[str, int] = {}
-    passes: tuple[dict[str, Any], ...] = ()
+    passes: tuple[PassEntry, ...] = ()
     notes: tuple[str, ...] = ()
 
 

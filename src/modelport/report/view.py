@@ -7,7 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from modelport.bundle.manifest import FidelityEntry, Manifest, Provenance, VariantEntry
+from modelport.bundle.manifest import (
+    FidelityEntry,
+    Manifest,
+    PassEntry,
+    Provenance,
+    RefusalEntry,
+    VariantEntry,
+)
 from modelport.report import words
 from modelport.report.data import ReportCase
 
@@ -329,32 +336,33 @@ def pass_views(provenance: Provenance) -> list[PassView]:
     return [_pass_view(entry) for entry in provenance.passes]
 
 
-def _pass_view(entry: Mapping[str, Any]) -> PassView:
-    before, after = entry.get("nodes_before"), entry.get("nodes_after")
-    known = before is not None and after is not None
+def _pass_view(entry: PassEntry) -> PassView:
     return PassView(
-        name=words.or_dash(entry.get("name")),
-        summary=words.or_dash(entry.get("summary")),
+        name=entry.name,
+        summary=entry.summary,
         outcome=_outcome(entry),
-        nodes=f"{before} → {after}" if known else words.DASH,
-        reason=str(entry.get("reason") or ""),
-        refusals=_refusals(entry.get("refusals") or ()),
+        nodes=_nodes(entry.removed_nodes),
+        reason=entry.rejected or "",
+        refusals=_refusals(entry.refusals),
     )
 
 
-def _outcome(entry: Mapping[str, Any]) -> str:
-    if entry.get("rejected"):
+def _outcome(entry: PassEntry) -> str:
+    if entry.rejected:
         return "rolled back"
-    if "changed" not in entry:
-        return words.DASH
-    return "changed" if entry["changed"] else "nothing to change"
+    return "changed" if entry.changed else "nothing to change"
 
 
-def _refusals(entries: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _nodes(removed: int) -> str:
+    if removed == 0:
+        return ""
+    return f"{words.count(abs(removed), 'node')} {'fewer' if removed > 0 else 'more'}"
+
+
+def _refusals(entries: Iterable[RefusalEntry]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     places: dict[str, list[str]] = {}
     for entry in entries:
-        reason = words.or_dash(entry.get("reason"))
-        places.setdefault(reason, []).append(words.or_dash(entry.get("where")))
+        places.setdefault(entry.reason, []).append(entry.where)
     return tuple((reason, tuple(where)) for reason, where in places.items())
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
 import openvino as ov
 
 from modelport.engines.base import Session
-from modelport.types import Artifact, Feeds, Outputs
+from modelport.types import Array, Artifact, Feeds, Outputs
 
 
 @cache
@@ -23,7 +24,10 @@ def processor_has(capability: str) -> bool:
 class OpenVinoSession(Session):
     def __init__(self, artifact: Artifact, threads: int) -> None:
         super().__init__(artifact.signature, artifact.engine)
-        self._compiled = core().compile_model(_read(artifact), "CPU", _settings(artifact, threads))
+        # OpenVINO keeps pointing into mapped weights, so they live as long as the session does.
+        self._weights = _mapped_weights(artifact)
+        model = _read(artifact, self._weights)
+        self._compiled = core().compile_model(model, "CPU", _settings(artifact, threads))
         self._request = self._compiled.create_infer_request()
         self._outputs = [
             (spec.name, self._compiled.output(index))
@@ -35,14 +39,29 @@ class OpenVinoSession(Session):
         return {name: results[port] for name, port in self._outputs}
 
     def _close(self) -> None:
-        del self._request, self._compiled, self._outputs
+        del self._request, self._compiled, self._outputs, self._weights
 
 
-def _read(artifact: Artifact) -> ov.Model:
-    model, weights = artifact.files["model"], artifact.files["weights"]
-    if model.whole_file is not None and weights.whole_file is not None:
-        return core().read_model(model.whole_file, weights.whole_file)
-    return core().read_model(bytes(model.view()), bytes(weights.view()))
+def _mapped_weights(artifact: Artifact) -> Array | None:
+    """Weights inside an archive, mapped; None where they are a file, which OpenVINO maps itself.
+
+    OpenVINO insists on writable memory, so the mapping is private: no write would reach the file.
+    """
+    weights = artifact.files["weights"]
+    if weights.whole_file is not None or weights.size_bytes == 0:
+        return None
+    return np.memmap(
+        weights.path, np.uint8, mode="c", offset=weights.offset, shape=(weights.size_bytes,)
+    )
+
+
+def _read(artifact: Artifact, weights: Array | None) -> ov.Model:
+    model = artifact.files["model"]
+    if model.whole_file is not None:
+        return core().read_model(model.whole_file, artifact.files["weights"].whole_file)
+    if weights is None:
+        return core().read_model(bytes(model.view()))
+    return core().read_model(bytes(model.view()), ov.Tensor(weights, shared_memory=True))
 
 
 def _settings(artifact: Artifact, threads: int) -> dict[str, object]:
