@@ -21,7 +21,6 @@ from modelport.show import show_bundle, show_check, show_optimized, show_overvie
 if TYPE_CHECKING:
     from modelport.runtime.predictor import Predictor
 
-    pass
 
 app = typer.Typer(
     name="modelport",
@@ -325,10 +324,19 @@ def main() -> None:
     sys.exit(status or 0)
 
 
+_EXTRAS = {"onnx": "onnx", "onnx_ir": "onnx", "onnxscript": "torch", "torch": "torch"}
+"""Packages that a production machine lacks, and the extra that brings each."""
+
+
 def _paragraph(error: Exception) -> str | None:
     """What the user reads of an error; None for one that is our own mistake."""
     if isinstance(error, ModelportError):
         return " ".join(str(error).split())
+    if isinstance(error, ModuleNotFoundError) and (error.name or "") in _EXTRAS:
+        return (
+            f"This needs the package {error.name}, which is not installed. "
+            f'Install it with: pip install "modelport[{_EXTRAS[error.name or ""]}]".'
+        )
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}."

@@ -395,7 +395,7 @@ def test_operators_and_passes(tmp_path: Path) -> None:
     assert "Total 106 53 \u221253" in text
     assert "53 nodes fewer" in text
     assert "2 places left alone, and why another reader: layer4.conv3, layer3.conv3" in text
-    assert "fuse_gelu ✕ rolled back nodes —" in text
+    assert "fuse_gelu ✕ rolled back Fuses. it changed the results" in text
 
 
 def test_disagreement_shows_without_colour_and_comes_first(tmp_path: Path) -> None:

@@ -90,8 +90,8 @@ METHODS = [Image.Resampling[name] for name in
            ("NEAREST", "BOX", "BILINEAR", "HAMMING", "BICUBIC", "LANCZOS")]  # fmt: skip
 
 
-def assert_near(found: Array, expected: Array, method: Image.Resampling) -> None:
-    """Equal; for the two filters that have a short cut within one grey level, rare values two.
+def assert_near(found: Array, expected: Array, method: Image.Resampling, most: float = 0.0) -> None:
+    """Equal; for the two filters that have a short cut within one grey level, `most` within two.
 
     PIL rounds between its passes, and may take them in another order for a part of a picture.
     """
@@ -101,7 +101,7 @@ def assert_near(found: Array, expected: Array, method: Image.Resampling) -> None
     worst = int(differences.max(initial=0))
     allowed = 2 if method in (Image.Resampling.BILINEAR, Image.Resampling.HAMMING) else 0
     assert worst <= allowed, f"differs by up to {worst} grey levels"
-    assert np.count_nonzero(differences > 1) <= 1 + differences.size // 1000
+    assert np.count_nonzero(differences > 1) <= most * differences.size
 
 
 SIZES = [
@@ -138,7 +138,7 @@ def test_resize_and_crop_of_any_size(
         CenterCrop(crop),
     ]
     expected = torchvision(array, resize, crop, method)
-    assert_near(Pipeline(transforms).pixels(array), expected, method)
+    assert_near(Pipeline(transforms).pixels(array), expected, method, most=0.01)
 
 
 @pytest.mark.parametrize("method", ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"])

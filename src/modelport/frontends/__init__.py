@@ -35,6 +35,11 @@ def open_source(
                     f"Weights were given for {text}",
                     hint="An ONNX file has its weights; leave --weights out",
                 )
+            if inputs is not None:
+                raise UsageError(
+                    f"Inputs were given for {text}",
+                    hint="An ONNX file has its own; leave --input out, or export it with other sizes",
+                )
             return _open_onnx(Path(text), settings)
         source = _call_reference(text)
     if not isinstance(source, Source):

@@ -68,14 +68,14 @@ def _run(path: Path, call: Any) -> Any:
             f"{path} imports {error.name}, which is not installed",
             hint=f"Install it beside modelport, for example with: pip install {error.name}",
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SourceError(
             f"{_line(path, error)} raised {type(error).__name__}: {error}",
             hint="The model is built from this file; run it alone to find the mistake",
         ) from error
 
 
-def _line(path: Path, error: Exception) -> str:
+def _line(path: Path, error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{path}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
