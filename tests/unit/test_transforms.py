@@ -90,18 +90,13 @@ METHODS = [Image.Resampling[name] for name in
            ("NEAREST", "BOX", "BILINEAR", "HAMMING", "BICUBIC", "LANCZOS")]  # fmt: skip
 
 
-def assert_near(found: Array, expected: Array, method: Image.Resampling, most: float = 0.0) -> None:
-    """Equal; for the two filters that have a short cut within one grey level, `most` within two.
-
-    PIL rounds between its passes, and may take them in another order for a part of a picture.
-    """
+def assert_near(found: Array, expected: Array, method: Image.Resampling) -> None:
+    """Within one grey level for the filters whose parts are computed alone, equal for the others."""
     assert found.shape == expected.shape
     assert found.dtype == expected.dtype == np.uint8
-    differences = np.abs(found.astype(int) - expected.astype(int))
-    worst = int(differences.max(initial=0))
-    allowed = 2 if method in (Image.Resampling.BILINEAR, Image.Resampling.HAMMING) else 0
+    worst = int(np.abs(found.astype(int) - expected.astype(int)).max(initial=0))
+    allowed = 0 if method in (Image.Resampling.NEAREST, Image.Resampling.BOX) else 1
     assert worst <= allowed, f"differs by up to {worst} grey levels"
-    assert np.count_nonzero(differences > 1) <= most * differences.size
 
 
 SIZES = [
@@ -122,10 +117,10 @@ def test_resize_256_crop_224(width: int, height: int, method: str) -> None:
 
 @settings(max_examples=120, deadline=None, derandomize=True)
 @given(
-    width=st.integers(1, 90),
-    height=st.integers(1, 90),
-    resize=st.integers(1, 60),
-    crop=st.integers(1, 70),
+    width=st.integers(1, 90) | st.integers(100, 500),
+    height=st.integers(1, 90) | st.integers(100, 500),
+    resize=st.integers(1, 60) | st.integers(100, 300),
+    crop=st.integers(1, 70) | st.integers(100, 260),
     method=st.sampled_from(METHODS),
 )
 def test_resize_and_crop_of_any_size(
@@ -138,11 +133,11 @@ def test_resize_and_crop_of_any_size(
         CenterCrop(crop),
     ]
     expected = torchvision(array, resize, crop, method)
-    assert_near(Pipeline(transforms).pixels(array), expected, method, most=0.01)
+    assert_near(Pipeline(transforms).pixels(array), expected, method)
 
 
 @pytest.mark.parametrize("method", ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"])
-@pytest.mark.parametrize("size", [(3024, 4032), (4000, 2250)])
+@pytest.mark.parametrize("size", [(3024, 4032), (4000, 2250), (900, 2400)])
 def test_large_pictures(method: str, size: tuple[int, int]) -> None:
     """Positions in the thousands leave few bits of a float for the place between two pixels."""
     array = np.asarray(Image.fromarray(picture(80, 60)).resize(size, Image.Resampling.NEAREST))

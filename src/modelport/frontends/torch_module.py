@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from modelport.engines.base import Session
 from modelport.errors import SourceError, UsageError
@@ -19,7 +20,7 @@ from modelport.frontends.source import LoadedSource, Source
 from modelport.frontends.torch_export import DEFAULT_OPSET, export, run_eagerly
 from modelport.frontends.weights import load_weights
 from modelport.graph.query import signature_of
-from modelport.types import Dim, Feeds, Outputs, Signature, TensorSpec
+from modelport.types import Array, Dim, Feeds, Outputs, Signature, TensorSpec
 
 
 class TorchModule(LoadedSource):
@@ -47,10 +48,23 @@ class TorchModule(LoadedSource):
             self.specs,
             examples,
             opset=opset or DEFAULT_OPSET,
-            output_names=self.source.output_names or names,
+            output_names=self._output_names(names),
         )
         self._signature = signature_of(model)
         return model
+
+    def _output_names(self, found: list[str]) -> list[str]:
+        """Those of the source, else those found; no value of a graph may share an input's name."""
+        taken = {spec.name for spec in self.specs}
+        if self.source.output_names is None:
+            return [f"{name}_output" if name in taken else name for name in found]
+        names = list(self.source.output_names)
+        if len(names) != len(found) or len({*names, *taken}) != len(names) + len(taken):
+            raise UsageError(
+                f"The outputs are to be named {', '.join(names)}",
+                expected=f"{len(found)} names, each once and none that an input has",
+            )
+        return names
 
     def oracle(self) -> Session:
         if self._signature is None:
@@ -60,10 +74,17 @@ class TorchModule(LoadedSource):
         return ModuleSession(self.module, self._signature)
 
     def example_feeds(self, seed: int, smallest: bool = True) -> Feeds:
-        """The user's example tensors for seed 0, otherwise seeded normal or small-integer values."""
+        """The user's example tensors for seed 0, otherwise seeded normal or small-integer values.
+
+        Integers stay within those of the examples, where there are some: they may index a table.
+        """
         if seed == 0 and self._examples is not None:
             return self._examples
         generator = np.random.default_rng(seed)
+        if self._examples is not None:
+            return {
+                spec.name: _like(self._examples[spec.name], spec, generator) for spec in self.specs
+            }
         return {
             spec.name: random_array(
                 spec, spec.smallest() if smallest else _traced_shape(spec), generator
@@ -89,11 +110,18 @@ class ModuleSession(Session):
         tensors = [torch.from_numpy(np.array(feeds[spec.name])) for spec in self.signature.inputs]
         with torch.inference_mode():
             result = self._module(*tensors)
-        leaves = torch.utils._pytree.tree_leaves(result)
+        leaves = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
         return {
             spec.name: leaf.detach().cpu().numpy()
             for spec, leaf in zip(self.signature.outputs, leaves, strict=True)
         }
+
+
+def _like(example: Array, spec: TensorSpec, generator: np.random.Generator) -> Array:
+    if not np.issubdtype(example.dtype, np.integer) or not example.size:
+        return random_array(spec, example.shape, generator)
+    low, high = int(example.min()), int(example.max())
+    return generator.integers(low, high, example.shape, dtype=example.dtype, endpoint=True)
 
 
 def _traced_shape(spec: TensorSpec) -> tuple[int, ...]:
@@ -133,17 +161,38 @@ def _read_inputs(inputs: Any, module: nn.Module) -> tuple[list[TensorSpec], Feed
 
 def _named(inputs: Any, module: nn.Module) -> list[tuple[str, Any]]:
     if isinstance(inputs, Mapping):
-        return [(str(name), item) for name, item in inputs.items()]
+        return _in_order(inputs, module)
     single = isinstance(inputs, (str, TensorSpec, torch.Tensor, np.ndarray))
     items: Sequence[Any] = [inputs] if single else list(inputs)
-    names = [
-        name
-        for name, parameter in inspect.signature(module.forward).parameters.items()
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]
+    names = _parameters(module)
     if len(items) > len(names):
         raise UsageError(
             f"{len(items)} inputs were given, and forward of {type(module).__name__} takes "
             f"{len(names)}"
         )
     return list(zip(names, items, strict=False))
+
+
+def _in_order(inputs: Mapping[str, Any], module: nn.Module) -> list[tuple[str, Any]]:
+    """Named inputs in the order of `forward`; under names of the user's own, as they are given."""
+    names = _parameters(module)
+    if not set(inputs) <= set(names):
+        return [(str(name), item) for name, item in inputs.items()]
+    chosen = [name for name in names if name in inputs]
+    if chosen != names[: len(chosen)]:
+        skipped = next(name for name in names if name not in inputs)
+        raise UsageError(
+            f"Inputs were given for {', '.join(chosen)}, and forward of {type(module).__name__} "
+            f"takes {skipped!r} before the last of them",
+            hint="Wrap the module in one whose forward takes just these inputs",
+        )
+    return [(name, inputs[name]) for name in chosen]
+
+
+def _parameters(module: nn.Module) -> list[str]:
+    """Names of what `forward` takes by position."""
+    return [
+        name
+        for name, parameter in inspect.signature(module.forward).parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]

@@ -37,8 +37,9 @@ _PIL = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-_SMOOTH = ("bilinear", "hamming")
-"""Filters that are continuous and never negative."""
+_SUPPORT = {"bilinear": 1.0, "hamming": 1.0, "bicubic": 2.0, "lanczos": 3.0}
+"""How far the continuous filters reach, in pixels of the coarser grid. The box filter is missing: it
+jumps at its edges, which the rounding of positions can cross."""
 
 _OPENCV = {
     "nearest": "INTER_NEAREST",
@@ -121,37 +122,20 @@ class CenterCrop(BaseModel):
 
 def resample(image: Image.Image, interpolation: str, size: tuple[int, int]) -> Image.Image:
     """The whole picture at that width and height."""
-    library, method = interpolation.split(".")
     if image.size == size:
         return image
-    if library == "pil":
-        return _pil_resize(image, size, method, (0, 0, *image.size))
-    return Image.fromarray(_opencv_resize(np.asarray(image), size, method))
+    return _part(image, interpolation, size, (0, 0, *size))
 
 
-def resample_crop(
-    image: Image.Image,
-    resize: Resize,
-    crop: CenterCrop,
-) -> Image.Image:
-    """Resizes, then crops; pixels that the crop would throw away are never computed with PIL.
-
-    The short cut differs from the long way by one grey level at most, in rare pixels by two: PIL
-    rounds between its two passes and may take them in another order.
-    """
+def resample_crop(image: Image.Image, resize: Resize, crop: CenterCrop) -> Image.Image:
+    """Resizes, then crops; pixels that the crop would throw away are not computed with PIL."""
     size = resize.target(*image.size)
     left, top = crop.corner(*size)
     wide, high = crop.extent()
     inside = left >= 0 and top >= 0 and left + wide <= size[0] and top + high <= size[1]
-    library, method = resize.interpolation.split(".")
-    # Nearest and box have edges that the rounding of positions crosses. Bicubic and Lanczos go past
-    # black and white, where the pass that comes first cuts them off: up to 50 grey levels.
-    if not inside or library != "pil" or method not in _SMOOTH or image.size == size:
+    if not inside or image.size == size:
         return cropped(resample(image, resize.interpolation, size), crop)
-    across, down = image.width / size[0], image.height / size[1]
-    box = (left * across, top * down, (left + wide) * across, (top + high) * down)
-    box = (box[0], box[1], min(box[2], image.width), min(box[3], image.height))
-    return _pil_resize(image, (wide, high), method, box)
+    return _part(image, resize.interpolation, size, (left, top, left + wide, top + high))
 
 
 def cropped(image: Image.Image, crop: CenterCrop) -> Image.Image:
@@ -162,25 +146,74 @@ def cropped(image: Image.Image, crop: CenterCrop) -> Image.Image:
     return image.crop((left, top, left + wide, top + high))
 
 
-def _pil_resize(
-    image: Image.Image, size: tuple[int, int], method: str, box: tuple[float, float, float, float]
-) -> Image.Image:
-    """PIL's resize, the lower half on a second thread: PIL lets go of the interpreter meanwhile.
+Window = tuple[int, int, int, int]
+"""Left, top, right, bottom of a part of the resized picture."""
 
-    Only where halves cannot differ from the whole by more than rounding, as in `resample_crop`.
+
+def _part(
+    image: Image.Image, interpolation: str, size: tuple[int, int], window: Window
+) -> Image.Image:
+    """A part of the picture resized to `size`."""
+    library, method = interpolation.split(".")
+    if library == "opencv":
+        whole = Image.fromarray(_opencv_resize(np.asarray(image), size, method))
+    elif _is_separable(image, method, size):
+        return _pil_part(image, method, size, window)
+    else:
+        whole = image.resize(size, _PIL[method])
+    return whole if window == (0, 0, *size) else whole.crop(window)
+
+
+def _is_separable(image: Image.Image, method: str, size: tuple[int, int]) -> bool:
+    """Whether PIL resizes across first and down second, so that parts can be done alone.
+
+    It rounds to 8 bits between the two passes, so their order shows. Measured on Pillow 13: it goes
+    down first where that takes away more than twice as many pixels of height as of width, which an
+    ordinary shrink does to pictures more than twice as high as wide. Earlier ones never do, but for
+    pictures like ribbons.
     """
-    wide, high = size
-    if method not in _SMOOTH or wide * high < SPLIT_PIXELS or CORES < 2:
-        return image.resize(size, _PIL[method], box=box)
-    half = high // 2
-    middle = box[1] + (box[3] - box[1]) * half / high
-    lower = _helper().submit(
-        image.resize, (wide, high - half), _PIL[method], (box[0], middle, box[2], box[3])
-    )
-    result = Image.new(image.mode, size)
-    result.paste(image.resize((wide, half), _PIL[method], (box[0], box[1], box[2], middle)))
-    result.paste(lower.result(), (0, half))
+    down_first = 0 < image.height - size[1] > 2 * (image.width - size[0])
+    ribbon = image.height > 50 * image.width
+    return method in _SUPPORT and not down_first and not ribbon
+
+
+def _pil_part(
+    image: Image.Image, method: str, size: tuple[int, int], window: Window
+) -> Image.Image:
+    """PIL's own resize for a part of the result: the lower half on a second thread.
+
+    PIL lets go of the interpreter while it works. The result equals the same part of the whole but
+    for the rounding of positions to float32, which moves a value by one grey level at most.
+    """
+    left, top, right, bottom = window
+    if (right - left) * (bottom - top) < SPLIT_PIXELS or CORES < 2:
+        return _band(image, method, size, window)
+    middle = (top + bottom) // 2
+    lower = _helper().submit(_band, image, method, size, (left, middle, right, bottom))
+    result = Image.new(image.mode, (right - left, bottom - top))
+    result.paste(_band(image, method, size, (left, top, right, middle)))
+    result.paste(lower.result(), (0, middle - top))
     return result
+
+
+def _band(image: Image.Image, method: str, size: tuple[int, int], window: Window) -> Image.Image:
+    """One pass across the rows that count, one pass down the columns that count.
+
+    The pass across goes over the whole width, for PIL keeps fractions of a position in float32: were
+    both passes to start at fractions, their roundings could add up to two grey levels.
+    """
+    left, top, right, bottom = window
+    down = image.height / size[1]
+    reach = _SUPPORT[method] * max(1.0, down) + 1
+    first = max(0, math.floor(top * down - reach))
+    last = min(image.height, math.ceil(bottom * down + reach))
+    rows = image.crop((0, first, image.width, last))
+    flat = rows.resize((size[0], last - first), _PIL[method])
+    columns = flat.crop((left, 0, right, last - first))
+    ends = (top * down - first, min(bottom * down - first, last - first))
+    return columns.resize(
+        (right - left, bottom - top), _PIL[method], (0, ends[0], right - left, ends[1])
+    )
 
 
 @cache

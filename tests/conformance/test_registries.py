@@ -1,0 +1,147 @@
+"""What is listed exists, has the name it is listed under, and says what it is."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from modelport.engines import ENGINES
+from modelport.engines.base import Engine
+from modelport.errors import UnknownNameError
+from modelport.passes import PASSES
+from modelport.passes.base import GraphPass
+from modelport.passes.pipelines import PORTABLE, portable
+from modelport.quantize import SCHEMES
+from modelport.quantize.schemes import Scheme
+from modelport.registry import Registry
+from modelport.runtime.tasks import TASKS
+from modelport.runtime.tasks.base import Result, Task
+from modelport.types import PRECISIONS
+from support import Ran
+
+REGISTRIES: dict[str, tuple[Registry[Any], type]] = {
+    "engines": (ENGINES, Engine),
+    "passes": (PASSES, GraphPass),
+    "schemes": (SCHEMES, Scheme),
+    "tasks": (TASKS, Task),
+}
+MEMBERS = [(kind, name) for kind, (registry, _) in REGISTRIES.items() for name in registry]
+
+
+@pytest.mark.parametrize("kind", REGISTRIES)
+def test_registry_lists_its_members_once(kind: str) -> None:
+    names = list(REGISTRIES[kind][0])
+    assert names
+    assert len(names) == len(set(names))
+    assert all(name in REGISTRIES[kind][0] for name in names)
+
+
+@pytest.mark.parametrize("kind", REGISTRIES)
+def test_registry_names_what_it_lacks(kind: str) -> None:
+    registry, _ = REGISTRIES[kind]
+    assert "no-such-member" not in registry
+    with pytest.raises(UnknownNameError) as caught:
+        registry.get("no-such-member")
+    assert f"There is no {registry.kind} named 'no-such-member'" in str(caught.value)
+    assert all(name in str(caught.value) for name in registry)
+
+
+@pytest.mark.parametrize(("kind", "name"), MEMBERS)
+def test_member_has_its_name_and_keeps_the_contract(kind: str, name: str) -> None:
+    registry, contract = REGISTRIES[kind]
+    member = registry.get(name)
+    assert isinstance(member, contract)
+    assert member.name == name
+    assert registry.get(name) is member, "a member is made once"
+
+
+@pytest.mark.parametrize(("kind", "name"), [each for each in MEMBERS if each[0] != "engines"])
+def test_member_says_what_it_is(kind: str, name: str) -> None:
+    summary = REGISTRIES[kind][0].get(name).summary
+    assert summary
+    assert summary == summary.strip()
+    assert "\n" not in summary
+    assert not summary.endswith(".")
+
+
+@pytest.mark.parametrize(("kind", "name"), MEMBERS)
+def test_member_is_documented(kind: str, name: str) -> None:
+    member = REGISTRIES[kind][0].get(name)
+    module = importlib.import_module(type(member).__module__)
+    own = type(member).__dict__.get("__doc__") or ""
+    assert own.strip() or (module.__doc__ or "").strip(), "neither class nor file has a docstring"
+
+
+@pytest.mark.parametrize("kind", REGISTRIES)
+def test_command_lists_the_registry(kind: str, cli: Callable[..., Ran]) -> None:
+    rows = cli(kind, "--json").json
+    assert {row["name"] for row in rows} == set(REGISTRIES[kind][0])
+
+
+@pytest.mark.parametrize("name", list(ENGINES))
+def test_engine_states_its_rules(name: str) -> None:
+    engine = ENGINES.get(name)
+    assert set(engine.precisions) <= set(PRECISIONS)
+    assert "fp32" in engine.precisions
+    oldest, newest = engine.rules.opsets
+    assert 1 <= oldest <= newest
+    assert engine.rules.source
+    assert set(engine.rules.legalize) <= set(PASSES)
+    assert (engine.rules.quantization is not None) or "int8" not in engine.precisions
+    assert (engine.package is None) == (engine.module is None) == (engine.extra is None)
+
+
+@pytest.mark.parametrize("name", [name for name in ENGINES if ENGINES.get(name).package])
+def test_engine_that_is_missing_says_what_to_install(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = ENGINES.get(name)
+    assert engine.module is not None
+    monkeypatch.setitem(__import__("sys").modules, engine.module, None)
+    expected = f'{engine.package} is not installed: pip install "modelport[{engine.extra}]"'
+    assert engine.available() == expected
+
+
+@pytest.mark.parametrize("name", list(SCHEMES))
+def test_scheme_is_plain_data(name: str) -> None:
+    scheme = SCHEMES.get(name)
+    content = json.loads(json.dumps(scheme.to_json()))
+    assert Scheme(**{**content, "keep_float": tuple(content["keep_float"])}) == scheme
+
+
+def test_portable_pipeline_is_made_of_passes_with_reasons() -> None:
+    names = [name for name, _ in PORTABLE]
+    assert len(names) == len(set(names))
+    assert all(name in PASSES for name in names)
+    assert all(reason for _, reason in PORTABLE)
+    assert [step.name for step in portable()] == names
+
+
+@pytest.mark.parametrize("name", list(PASSES))
+def test_pass_takes_no_arguments_and_is_stated_exact_or_not(name: str) -> None:
+    step = PASSES.get(name)
+    assert isinstance(step.exact, bool)
+    assert not [
+        parameter
+        for parameter in inspect.signature(type(step)).parameters.values()
+        if parameter.default is parameter.empty
+    ]
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_task_results_are_results(name: str) -> None:
+    task = TASKS.get(name)
+    module = importlib.import_module(type(task).__module__)
+    results = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Result) and value is not Result
+    ]
+    assert results, "a task has a result of its own"
+    assert all(result.to_json is not Result.to_json for result in results)
+    assert all(result.__doc__ for result in results)
