@@ -643,3 +643,36 @@ def test_imagenet_is_what_torchvision_documents() -> None:
     assert (decode.colour, decode.orientation) == ("rgb", "ignore")
     assert (layout.order, layout.dtype) == ("nchw", "float32")
     assert Pipeline(imagenet())(picture(300, 200)).shape == (1, 3, 224, 224)
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_draft_is_never_smaller_than_the_resize_wants(tmp_path: Path, rotated: bool) -> None:
+    """A draft of a picture on its side is measured upright, as the resize will see it."""
+    image = Image.fromarray(picture(800, 480))
+    exif = Image.Exif()
+    exif[0x0112] = 6 if rotated else 1
+    image.save(tmp_path / "a.jpg", exif=exif)
+    resize = Resize((300, 90)) if rotated else Resize((90, 300))
+    decode = Decode(draft=True, orientation="exif")
+    drafted = decode(tmp_path / "a.jpg", resize.target)
+    wanted = resize.target(*drafted.size)
+    assert drafted.width >= wanted[0]
+    assert drafted.height >= wanted[1]
+    assert drafted.size == ((240, 400) if rotated else (400, 240))
+
+
+def test_draft_leaves_pictures_that_are_no_larger_than_needed(tmp_path: Path) -> None:
+    Image.fromarray(picture(300, 280)).save(tmp_path / "a.jpg")
+    exact = Pipeline(imagenet()).pixels(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(Pipeline(imagenet(draft=True)).pixels(tmp_path / "a.jpg"), exact)
+
+
+def test_pipeline_as_in_training_takes_no_draft(tmp_path: Path) -> None:
+    Image.fromarray(picture(1024, 1024)).save(tmp_path / "a.jpg")
+    short = Pipeline(imagenet(draft=True))
+    exact = short.as_in_training()
+    assert exact is not None
+    assert Pipeline(imagenet()).as_in_training() is None
+    want = Pipeline(imagenet()).pixels(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(exact.pixels(tmp_path / "a.jpg"), want)
+    assert (short.pixels(tmp_path / "a.jpg") != want).any()

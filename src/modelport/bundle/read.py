@@ -74,9 +74,10 @@ class Bundle:
         return blob
 
     def arrays(self, path: str) -> dict[str, Array]:
-        """The arrays of an `.npz` file of the bundle."""
+        """The arrays of an `.npz` file of the bundle, none of them compressed."""
         with io.BytesIO(self.blob(path).view()) as stream:
             try:
+                _demand_stored(stream)
                 with np.load(stream, allow_pickle=False) as loaded:
                     found = {name: loaded[name] for name in loaded.files}
             except Exception as error:  # numpy and zipfile raise a dozen kinds for damaged bytes
@@ -141,6 +142,14 @@ class Bundle:
                 expected=f"{entry.size_bytes} bytes",
                 hint=_REBUILD,
             )
+
+
+def _demand_stored(stream: io.BytesIO) -> None:
+    """A few compressed bytes can unpack to more than the machine has; ours are never compressed."""
+    with zipfile.ZipFile(stream) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("compressed arrays")
+    stream.seek(0)
 
 
 class _Store(ABC):

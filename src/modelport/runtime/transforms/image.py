@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict
 from modelport.errors import DataError
 from modelport.types import Array
 
+_ORIENTATION, _LYING = 0x0112, 5
+"""EXIF tag, and the first of its values that say a picture lies on its side."""
+
 _MODES = {"rgb": "RGB", "bgr": "RGB", "grey": "L"}
 
 
@@ -53,7 +56,7 @@ class Decode(BaseModel):
         try:
             lent = isinstance(picture, Image.Image)  # a draft would shrink the caller's own picture
             if self.draft and wanted is not None and not lent:
-                image.draft(None, wanted(*image.size))
+                image.draft(None, self._wanted(image, wanted))
             if self.orientation == "exif":
                 image = ImageOps.exif_transpose(image)
             mode = _MODES[self.colour]
@@ -62,6 +65,16 @@ class Decode(BaseModel):
         except Exception as error:  # decoders of damaged bytes raise whatever they stumble over
             raise _undecodable(picture, error) from error
         return image
+
+    def _wanted(
+        self, image: Image.Image, wanted: Callable[[int, int], tuple[int, int]]
+    ) -> tuple[int, int]:
+        """The size to decode at least, in the file's own orientation."""
+        lies = self.orientation == "exif" and image.getexif().get(_ORIENTATION, 1) >= _LYING
+        if not lies:
+            return wanted(*image.size)
+        width, height = wanted(image.height, image.width)
+        return height, width
 
 
 def _open(picture: Any) -> Image.Image:
