@@ -10,11 +10,16 @@ from pathlib import Path
 
 import onnx  # noqa: TID251 - writes a file as another tool would
 import pytest
+from hypothesis import settings
 
 import modelport
 from modelport.bundle.read import Bundle
 from modelport.cli import main
 from support import ROOT, Ran, small_source, write_pictures
+
+# A loaded machine may not fail a test, and two runs see the same examples.
+settings.register_profile("suite", deadline=None, derandomize=True)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

@@ -29,12 +29,13 @@ from modelport.bundle.write import finish, staged
 from modelport.deployment.data import Data, gather
 from modelport.deployment.export import prove_export
 from modelport.deployment.package import (
+    REPORT,
     cases_of,
     hashed,
     report_cases,
-    report_path,
     report_problem,
     share_files,
+    show_report_beside,
     variant_entries,
 )
 from modelport.engines import ENGINES
@@ -156,8 +157,9 @@ def deploy(
             if report and report_problem() is None:
                 answers = _answers(compiled, variants[0], data, threads)
                 shown = report_cases(data, truth, answers, manifest)
-                _write_report(manifest, shown, report_path(stage, output))
+                _write_report(manifest, shown, stage / REPORT)
             finish(stage, manifest, output)
+            show_report_beside(stage, output)
     return Bundle(output)
 
 
@@ -272,7 +274,7 @@ def _manifest(
         licence=source.licence,
         signature=SignatureEntry.of(signature_of(optimized.model)),
         transforms=transform_words.dump(source.transforms),
-        task=TaskEntry(name=source.task),
+        task=TaskEntry(name=source.task, parameters=dict(source.parameters)),
         labels=None if source.labels is None else tuple(source.labels),
         default=variants[0].name,
         variants=variants,

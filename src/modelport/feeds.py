@@ -88,7 +88,8 @@ def read_samples(
         if path.suffix.lower() in ARRAY_SUFFIXES:
             feeds = read_arrays(path, signature)
         elif read_image is not None:
-            feeds = {signature.inputs[0].name: read_image(path)}
+            first = signature.inputs[0]
+            feeds = {first.name: fill_batch(read_image(path), first)}
             _check(feeds, signature, path)
         else:
             raise DataError(
@@ -148,7 +149,10 @@ def _check(feeds: Feeds, signature: Signature, path: Path) -> None:
         ) from error
 
 
-def free_batch(signature: Signature) -> bool:
-    """Whether the first input takes several samples at once along its first axis."""
-    shape = signature.inputs[0].shape
-    return bool(shape) and isinstance(shape[0], Dim)
+def fill_batch(array: Array, spec: TensorSpec) -> Array:
+    """Repeats the last sample until there are as many as the input takes at least."""
+    size = spec.shape[0] if spec.shape else 1
+    least = size.minimum if isinstance(size, Dim) else size
+    if len(array) >= least:
+        return array
+    return np.concatenate([array, np.repeat(array[-1:], least - len(array), axis=0)])

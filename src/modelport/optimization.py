@@ -13,7 +13,7 @@ from modelport.engines import ENGINES
 from modelport.engines.scratch import opened
 from modelport.errors import ModelportError, UsageError, VerificationError
 from modelport.feeds import random_feeds
-from modelport.graph import invariants, io
+from modelport.graph import invariants, io, provenance
 from modelport.graph.query import signature_of
 from modelport.passes.base import GraphPass, Refusal
 from modelport.passes.pipelines import portable
@@ -69,7 +69,8 @@ def optimize(
         The optimised graph. A pass that changed the results, or broke the graph, is left out of it,
         and its record says so.
     """
-    model = io.load(Path(source)) if isinstance(source, (str, Path)) else source
+    model = io.load(Path(source)) if isinstance(source, (str, Path)) else source.clone()
+    provenance.adopt_torch_metadata(model)
     if not check:
         copy, passes = model.clone(), portable()
         records = {step.name: PassRecord(step.name, step.summary) for step in passes}

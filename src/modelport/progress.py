@@ -49,7 +49,11 @@ class Told(Silent):
     def stage(self, title: str) -> Iterator[None]:
         start = time.perf_counter()
         self._bar.update(self._task, description=title, detail="")
-        yield
+        try:
+            yield
+        except Exception:
+            self._console.print(f"[red]✗[/] {title}")
+            raise
         self._bar.advance(self._task)
         self._console.print(f"[green]✓[/] {title} [dim]{time.perf_counter() - start:.1f} s[/]")
 

@@ -1,4 +1,4 @@
-"""One registry for each kind of extension: engines, passes, schemes, tasks, transforms.
+"""One registry for each kind of extension: engines, passes, schemes, tasks.
 
 A registry knows its members by name and imports one only when it is asked for. Members come
 from the built-in table and from other packages through the entry-point group

@@ -165,7 +165,7 @@ def test_batches_answer_as_one_by_one(
 
 # --- which variant ------------------------------------------------------------------------------
 
-MISSING = 'onnxruntime is not installed: pip install "modelport[onnxruntime]"'
+MISSING = "onnxruntime is not installed: pip install onnxruntime"
 
 
 def test_default_variant_is_the_chosen_one(small_bundle: Path) -> None:

@@ -64,6 +64,8 @@ def test_five_classes_by_default() -> None:
 
 def test_ties_go_to_the_lower_index() -> None:
     assert [each.index for each in decode([1.0, 2.0, 2.0, 1.0]).classes] == [1, 2, 0, 3]
+    assert decode([0.0, 0.0, 1.0, 1.0], top=1).index == 2
+    assert [each.index for each in decode([0.0, 0.0, 0.0, 0.0], top=2).classes] == [0, 1]
 
 
 @pytest.mark.parametrize("labels", [None, (), ("ant", "bee")])
@@ -111,6 +113,12 @@ def test_first_output_is_the_one_decoded() -> None:
 def test_scores_of_any_element_type(dtype: str) -> None:
     outputs = {"y": np.array([[0, 3, 1]], dtype)}
     assert ClassificationTask().decode(outputs, Context()).index == 1
+
+
+def test_order_is_that_of_the_logits_where_softmax_cannot_tell() -> None:
+    outputs = {"y": np.array([[0.0, 1e-300, 2e-300]])}
+    result = ClassificationTask().decode(outputs, Context())
+    assert [each.index for each in result.classes] == [2, 1, 0]
 
 
 def test_decoding_leaves_the_outputs_alone() -> None:

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from modelport.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest, to_json
@@ -35,6 +35,7 @@ def staged(output: Path, *, overwrite: bool) -> Iterator[Path]:
         BundleError: where `output` exists, is no bundle to replace, or cannot be written beside.
     """
     _check_output(output, overwrite)
+    missing = [folder for folder in output.parents if not folder.exists()]
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
@@ -47,6 +48,9 @@ def staged(output: Path, *, overwrite: bool) -> Iterator[Path]:
         yield stage
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+        for folder in missing:  # the innermost first; one that holds the bundle stays
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _check_output(output: Path, overwrite: bool) -> None:

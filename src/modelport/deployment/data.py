@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-from modelport.feeds import IMAGE_SUFFIXES, Sample, read_samples, sample_files
+from modelport.feeds import IMAGE_SUFFIXES, Sample, fill_batch, read_samples, sample_files
 from modelport.frontends.source import LoadedSource
 from modelport.runtime.transforms.pipeline import Pipeline
 from modelport.types import Feeds, Signature
@@ -93,9 +93,11 @@ def _read(
     exact = None if pipeline is None else pipeline.as_in_training()
     if exact is None:
         return samples
-    name = signature.inputs[0].name
+    first = signature.inputs[0]
     return [
-        replace(sample, intended={name: exact(sample.file)}) if _is_picture(sample) else sample
+        replace(sample, intended={first.name: fill_batch(exact(sample.file), first)})
+        if _is_picture(sample)
+        else sample
         for sample in samples
     ]
 

@@ -220,8 +220,11 @@ def report_problem() -> str | None:
     return None
 
 
-def report_path(stage: Path, output: Path) -> Path:
-    """In the bundle; an archive has its report beside it, where a browser can open it."""
-    if is_archive(output):
-        return output.with_name(f"{output.stem}.report.html")
-    return stage / "report.html"
+REPORT = "report.html"
+
+
+def show_report_beside(stage: Path, output: Path) -> None:
+    """Copies the report of an archive beside it, where a browser can open it."""
+    report = stage / REPORT
+    if is_archive(output) and report.is_file():
+        shutil.copyfile(report, output.with_name(f"{output.stem}.{REPORT}"))

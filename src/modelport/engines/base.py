@@ -114,7 +114,7 @@ class Engine(ABC):
     module: ClassVar[str | None] = None
     """Module whose presence shows that the distribution is installed."""
     extra: ClassVar[str | None] = None
-    """The extra of modelport that installs it."""
+    """The extra of modelport that installs it; None where modelport itself requires it."""
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     rules: ClassVar[Rules]
     deployable: ClassVar[bool] = True
@@ -124,7 +124,8 @@ class Engine(ABC):
         """Why the engine cannot be used here, or None where it can."""
         if self.module is None or _installed(self.module):
             return None
-        return f'{self.package} is not installed: pip install "modelport[{self.extra}]"'
+        wanted = f'"modelport[{self.extra}]"' if self.extra else self.package
+        return f"{self.package} is not installed: pip install {wanted}"
 
     def refuses(self, target: Target) -> str | None:
         """Why the engine cannot serve that target here, or None where it can."""

@@ -27,31 +27,35 @@ def open_source(
     Raises:
         SourceError: where the source cannot be found, read or built.
     """
-    if isinstance(source, (str, Path)):
-        text = str(source)
-        if text.endswith(".onnx"):
-            if weights is not None:
-                raise UsageError(
-                    f"Weights were given for {text}",
-                    hint="An ONNX file has its weights; leave --weights out",
-                )
-            if inputs is not None:
-                raise UsageError(
-                    f"Inputs were given for {text}",
-                    hint="An ONNX file has its own; leave --input out, or export it with other sizes",
-                )
-            return _open_onnx(Path(text), settings)
-        source = _call_reference(text)
+    chosen: Mapping[str, Any] = {"inputs": inputs, **settings}
+    if isinstance(source, (str, Path)) and not _is_onnx(source):
+        source = _call_reference(str(source))
     if not isinstance(source, Source):
         source = Source(source)
-    chosen: Mapping[str, Any] = {"inputs": inputs, **settings}
-    return _open_module(source.with_settings(chosen), weights)
+    source = source.with_settings(chosen)
+    if _is_onnx(source.model):
+        return _open_onnx(source, weights)
+    return _open_module(source, weights)
 
 
-def _open_onnx(path: Path, settings: Mapping[str, Any]) -> LoadedSource:
+def _is_onnx(model: Any) -> bool:
+    return isinstance(model, (str, Path)) and str(model).endswith(".onnx")
+
+
+def _open_onnx(source: Source, weights: str | Path | None) -> LoadedSource:
     from modelport.frontends.onnx_file import OnnxFile
 
-    return OnnxFile(path, Source(path).with_settings(settings))
+    if weights is not None:
+        raise UsageError(
+            f"Weights were given for {source.model}",
+            hint="An ONNX file has its weights; leave --weights out",
+        )
+    if source.inputs is not None:
+        raise UsageError(
+            f"Inputs were given for {source.model}",
+            hint="An ONNX file has its own; leave --input out, or export it with other sizes",
+        )
+    return OnnxFile(Path(source.model), source)
 
 
 def _call_reference(text: str) -> Any:

@@ -33,8 +33,7 @@ class OnnxFile(LoadedSource):
                 hint="Leave --opset out: it chooses what an export writes",
             )
         model = self._model.clone()
-        if not any(provenance.MODULE in node.metadata_props for node in model.graph.all_nodes()):
-            provenance.adopt_torch_metadata(model)
+        provenance.adopt_torch_metadata(model)
         invariants.check(model)
         return model
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from modelport.types import Feeds
@@ -21,7 +21,7 @@ class Source:
     """A model and what one must know to use it.
 
     Attributes:
-        model: an `nn.Module`, weights loaded or still to come.
+        model: an `nn.Module`, weights loaded or still to come; or the path of an ONNX file.
         inputs: one specification for each input, `"image=1x3x224x224"` say, ranges `a..b` where a
             size is free; or example tensors, whose shapes are then fixed. A list, a dictionary by
             name, or a single one.
@@ -30,6 +30,7 @@ class Source:
         transforms: what turns a file into the first input, as in training; see
             `modelport.transforms`.
         task: what the outputs mean, a name of `modelport tasks`; `tensors` leaves them as they are.
+        parameters: of the task, such as `{"scores": "probabilities", "top": 3}`; see its page.
         labels: class names by index, for tasks that have classes.
         licence: licence of the weights, an SPDX identifier where there is one.
         name: name of the model; by default that of its class or file.
@@ -40,13 +41,14 @@ class Source:
     output_names: Sequence[str] | None = None
     transforms: Sequence[Transform] = ()
     task: str = "tensors"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     labels: Sequence[str] | None = None
     licence: str | None = None
     name: str | None = None
 
     def with_settings(self, settings: Mapping[str, Any]) -> Source:
         """The same source with those fields replaced whose setting is not None."""
-        known = {field.name for field in fields(self)}
+        known = {entry.name for entry in fields(self)}
         return replace(self, **{k: v for k, v in settings.items() if k in known and v is not None})
 
 

@@ -40,12 +40,14 @@ def describe(node: ir.Node) -> str:
 
 
 def adopt_torch_metadata(model: ir.Model) -> None:
-    """Turns the exporter's metadata into ours and drops the rest of it.
+    """Turns the exporter's metadata into ours and drops the rest; ours, where it is there, stays.
 
     The exporter's stack traces are many times larger than a small model, and name the folders
     of the machine that exported it.
     """
     for node in model.graph.all_nodes():
+        if MODULE in node.metadata_props:
+            continue
         found = _read_torch(node)
         for key in list(node.metadata_props):
             if not key.startswith("modelport."):

@@ -19,4 +19,7 @@ PORTABLE: tuple[tuple[str, str], ...] = (
 
 
 def portable() -> list[GraphPass]:
-    return [PASSES.get(name) for name, _ in PORTABLE]
+    """The portable passes; those of other packages come just before the last."""
+    own = [name for name, _ in PORTABLE]
+    others = [name for name in PASSES if name not in own]
+    return [PASSES.get(name) for name in [*own[:-1], *others, own[-1]]]

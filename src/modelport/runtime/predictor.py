@@ -16,11 +16,12 @@ from modelport.bundle.read import Bundle
 from modelport.engines import ENGINES
 from modelport.engines.base import Session
 from modelport.errors import FeedsError
+from modelport.feeds import fill_batch
 from modelport.runtime import transforms
 from modelport.runtime.tasks import TASKS
 from modelport.runtime.tasks.base import Context, Result
 from modelport.runtime.transforms.pipeline import Pipeline, Stopwatch
-from modelport.types import Array, Dim, Outputs
+from modelport.types import Array, Dim, Outputs, TensorSpec
 
 
 class Predictor:
@@ -71,7 +72,7 @@ class Predictor:
 
     def infer(self, feeds: Array | Mapping[str, Array]) -> Any:
         """Answers for a ready tensor, or feeds by input name; the batch size must be one."""
-        return self.task.decode(self.session.run(self._feeds(feeds)), self._context)
+        return self._answer(self._feeds(feeds), Stopwatch())
 
     def close(self) -> None:
         self.session.close()
@@ -87,34 +88,35 @@ class Predictor:
     ) -> None:
         self.close()
 
-    def _one(self, item: Any) -> Result:
+    def _one(self, item: Any) -> Any:
+        if self.pipeline is None:
+            return self.infer(item)
         watch = Stopwatch()
-        feeds = self._prepare(item, watch)
+        tensor = self.pipeline(item, watch)
+        filled = fill_batch(tensor, self._input)
+        return self._answer({self._input.name: filled}, watch, alone=filled is not tensor)
+
+    def _answer(self, feeds: dict[str, Array], watch: Stopwatch, *, alone: bool = False) -> Result:
+        """Runs and decodes; `alone` takes the first sample of a batch that was filled up."""
         outputs = self.session.run(feeds)
         watch.lap("inference")
-        result = self.task.decode(outputs, self._context)
+        result = self.task.decode(_sample(outputs, 0) if alone else outputs, self._context)
         watch.lap("result")
         return replace(result, timing_ms=watch.stages_ms)
 
     def _many(self, items: Sequence[Any]) -> Iterator[Result]:
-        size = self._input.shape[0] if self._input.shape else 1
-        if not isinstance(size, Dim) or len(self.bundle.signature.inputs) > 1:
+        step = _batch_size(self._input)
+        if self.pipeline is None or step == 1:
             yield from (self._one(item) for item in items)
             return
-        step = size.maximum or 8
         for start in range(0, len(items), step):
-            yield from self._batch([self._prepare(item) for item in items[start : start + step]])
+            yield from self._batch([self.pipeline(item) for item in items[start : start + step]])
 
-    def _batch(self, feeds: list[dict[str, Array]]) -> Iterator[Result]:
-        tensor = np.concatenate([feed[self._input.name] for feed in feeds])
+    def _batch(self, tensors: list[Array]) -> Iterator[Result]:
+        tensor = fill_batch(np.concatenate(tensors), self._input)
         outputs = self.session.run({self._input.name: tensor})
-        for index in range(len(feeds)):
+        for index in range(len(tensors)):
             yield self.task.decode(_sample(outputs, index), self._context)
-
-    def _prepare(self, item: Any, watch: Stopwatch | None = None) -> dict[str, Array]:
-        if self.pipeline is None:
-            return self._feeds(item)
-        return {self._input.name: self.pipeline(item, watch)}
 
     def _feeds(self, feeds: Any) -> dict[str, Array]:
         if isinstance(feeds, np.ndarray):
@@ -126,6 +128,12 @@ class Predictor:
             expected="a numpy array, or a dictionary of arrays by input name",
             hint="Deploy it with transforms to call it on pictures",
         )
+
+
+def _batch_size(spec: TensorSpec) -> int:
+    """How many samples one call takes: the most that a free batch allows, or 8 without a limit."""
+    size = spec.shape[0] if spec.shape else 1
+    return (size.maximum or max(8, size.minimum)) if isinstance(size, Dim) else size
 
 
 def _sample(outputs: Outputs, index: int) -> Outputs:

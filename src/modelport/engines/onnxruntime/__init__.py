@@ -16,7 +16,6 @@ class OnnxRuntime(Engine):
     name: ClassVar[str] = "onnxruntime"
     package: ClassVar[str | None] = "onnxruntime"
     module: ClassVar[str | None] = "onnxruntime"
-    extra: ClassVar[str | None] = "onnxruntime"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "int8")
     rules: ClassVar[Rules] = Rules(
         opsets=(7, 24),

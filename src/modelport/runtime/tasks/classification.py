@@ -74,9 +74,9 @@ class ClassificationTask(Task):
                 expected="finite class scores",
                 hint="Look at the input, and prove the bundle again with modelport verify",
             )
+        best = _best(row, int(context.parameters.get("top", 5)))  # softmax may round to ties
         if context.parameters.get("scores", "logits") == "logits":
             row = _softmax(row)
-        best = _best(row, int(context.parameters.get("top", 5)))
         return Classification(
             tuple(
                 ClassScore(int(index), _label(context.labels, int(index)), float(row[index]))
@@ -105,8 +105,9 @@ def _softmax(row: Array) -> Array:
 def _best(row: Array, count: int) -> Array:
     """Indices of the largest values, best first; ties go to the lower index."""
     count = min(count, len(row))
-    few = np.argpartition(-row, count - 1)[:count]
-    return few[np.lexsort((few, -row[few]))]
+    least = np.partition(row, len(row) - count)[len(row) - count]
+    few = np.flatnonzero(row >= least)  # with all that tie for the last place
+    return few[np.argsort(-row[few], kind="stable")[:count]]
 
 
 def _label(labels: Sequence[str] | None, index: int) -> str:

@@ -3,7 +3,7 @@
 A list of transforms is data. It is written in a `Source`, kept in the manifest, and compiled by
 `pipeline` into as few passes over memory as it takes.
 
-    [Decode(), Resize(256), CenterCrop(224), Normalize(IMAGENET_MEAN, IMAGENET_STD), Layout("nchw")]
+    [Decode(), Resize(256), CenterCrop(224), Normalize(mean=IMAGENET_MEAN, std=IMAGENET_STD), Layout()]
 """
 
 from __future__ import annotations

@@ -64,7 +64,8 @@ class Resize(BaseModel):
         interpolation: library and method. The two libraries differ: PIL widens its filter when it
             shrinks (antialiasing), OpenCV's linear and cubic do not, so neither can stand in for the
             other.
-        rounding: of the longer edge: `floor` as torchvision, `nearest` as OpenMMLab and Albumentations.
+        rounding: of the longer edge: `floor` as torchvision and MMPretrain's `ResizeEdge`, `nearest` as
+            MMCV's `Resize(keep_ratio=True)`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -92,7 +93,8 @@ class CenterCrop(BaseModel):
 
     Attributes:
         size: one number for a square; or (height, width).
-        rounding: of an odd margin: `half-even` as torchvision's `round`, `floor` as most others.
+        rounding: of an odd margin: `half-even` as the `round` of torchvision and MMCV, `floor`
+            as plain integer division.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
