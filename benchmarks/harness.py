@@ -7,11 +7,13 @@ machine hits both; ratios of the medians are what it claims, and what it prints.
 from __future__ import annotations
 
 import datetime
+import multiprocessing
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,6 +106,64 @@ def in_turn(
                 call()
                 turn.append((time.perf_counter() - start) * 1e3)
             times[name].append(statistics.median(turn))
+    return times
+
+
+class Worker:
+    """A contender in a process of its own, as its user would run it; it rests between its turns.
+
+    Within one process two engines share cores, caches and thread pools even while one of them rests.
+    """
+
+    def __init__(self, make: Callable[[], Callable[[Path], object]], files: Sequence[Path]) -> None:
+        self._pipe, theirs = multiprocessing.Pipe()
+        context = multiprocessing.get_context("spawn")
+        self._process = context.Process(target=_serve, args=(make, files, theirs), daemon=True)
+        self._process.start()
+        self._pipe.recv()
+
+    def turn(self, passes: int) -> list[float]:
+        """Milliseconds of each call over all files, after one pass that does not count."""
+        self._pipe.send(passes)
+        return list(self._pipe.recv())
+
+    def close(self) -> None:
+        self._pipe.send(0)
+        self._process.join()
+
+
+def _serve(
+    make: Callable[[], Callable[[Path], object]], files: Sequence[Path], pipe: Connection
+) -> None:
+    answer = make()
+    pipe.send("ready")
+    while passes := pipe.recv():
+        for file in files:
+            answer(file)
+        times = []
+        for file in [*files] * passes:
+            start = time.perf_counter()
+            answer(file)
+            times.append((time.perf_counter() - start) * 1e3)
+        pipe.send(times)
+
+
+def workers_in_turn(
+    makers: Mapping[str, Callable[[], Callable[[Path], object]]],
+    files: Sequence[Path],
+    *,
+    rounds: int,
+    passes: int,
+) -> dict[str, list[float]]:
+    """For each contender the median milliseconds of each of its turns."""
+    workers = {name: Worker(make, files) for name, make in makers.items()}
+    times: dict[str, list[float]] = {name: [] for name in makers}
+    for _ in range(rounds):
+        for name, worker in workers.items():
+            time.sleep(PAUSE_S)
+            times[name].append(statistics.median(worker.turn(passes)))
+    for worker in workers.values():
+        worker.close()
     return times
 
 

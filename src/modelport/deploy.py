@@ -187,7 +187,13 @@ def read_labels(labels: Sequence[str] | str | Path | None) -> list[str] | None:
         raise UsageError(
             f"There is no labels file {path}", expected="a text file with one class name to a line"
         )
-    return path.read_text(encoding="utf-8").splitlines()
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"The labels file {path} is not UTF-8 text",
+            expected="a text file with one class name to a line",
+        ) from error
 
 
 @dataclass(frozen=True)

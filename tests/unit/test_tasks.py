@@ -50,7 +50,7 @@ def test_large_logits_do_not_overflow() -> None:
     assert result.score == pytest.approx(1 / (1 + np.exp(-1)))
 
 
-@pytest.mark.parametrize(("top", "count"), [(1, 1), (3, 3), (4, 4), (5, 4), (1000, 4)])
+@pytest.mark.parametrize(("top", "count"), [(0, 1), (1, 1), (3, 3), (4, 4), (5, 4), (1000, 4)])
 def test_top_says_how_many(top: int, count: int) -> None:
     result = decode([1.0, 3.0, 2.0, 0.0], top=top)
     assert [each.index for each in result.classes] == [1, 2, 0, 3][:count]

@@ -113,6 +113,10 @@ class Predictor:
             yield from self._batch([self.pipeline(item) for item in items[start : start + step]])
 
     def _batch(self, tensors: list[Array]) -> Iterator[Result]:
+        if any(tensor.shape[1:] != tensors[0].shape[1:] for tensor in tensors):
+            for tensor in tensors:  # pictures of several sizes, for a model whose sizes are free
+                yield from self._batch([tensor])
+            return
         tensor = fill_batch(np.concatenate(tensors), self._input)
         outputs = self.session.run({self._input.name: tensor})
         for index in range(len(tensors)):

@@ -7,6 +7,7 @@ Parameters:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -67,8 +68,9 @@ class ClassificationTask(Task):
                 expected="one row of class scores for the classification task",
                 hint="Deploy the model with --task tensors to have the outputs as they are",
             )
-        row = scores[0].astype(np.float64)
-        if not np.isfinite(row.max()):  # a class may be ruled out with -inf, which softmax bears
+        row = scores[0] if scores.dtype == np.float32 else scores[0].astype(np.float64)
+        top = float(row.max())
+        if not math.isfinite(top):  # a class may be ruled out with -inf, which softmax bears
             raise EngineError(
                 "The first output holds a NaN or an infinity",
                 expected="finite class scores",
@@ -76,11 +78,14 @@ class ClassificationTask(Task):
             )
         best = _best(row, int(context.parameters.get("top", 5)))  # softmax may round to ties
         if context.parameters.get("scores", "logits") == "logits":
-            row = _softmax(row)
+            powers = np.exp(row - top)
+            scale = 1 / float(powers.sum(dtype=np.float64))
+        else:
+            powers, scale = row, 1.0
         return Classification(
             tuple(
-                ClassScore(int(index), _label(context.labels, int(index)), float(row[index]))
-                for index in best
+                ClassScore(index, _label(context.labels, index), float(powers[index]) * scale)
+                for index in best.tolist()
             )
         )
 
@@ -97,14 +102,9 @@ class ClassificationTask(Task):
         return f"{result.label} {result.score:.2f}"
 
 
-def _softmax(row: Array) -> Array:
-    powers = np.exp(row - row.max())
-    return np.asarray(powers / powers.sum())
-
-
 def _best(row: Array, count: int) -> Array:
     """Indices of the largest values, best first; ties go to the lower index."""
-    count = min(count, len(row))
+    count = max(1, min(count, len(row)))
     least = np.partition(row, len(row) - count)[len(row) - count]
     few = np.flatnonzero(row >= least)  # with all that tie for the last place
     return few[np.argsort(-row[few], kind="stable")[:count]]

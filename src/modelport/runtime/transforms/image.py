@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict
 
 from modelport.errors import DataError
+from modelport.runtime.transforms.jpeg import without_last_bits
 from modelport.types import Array
 
 _ORIENTATION, _LYING = 0x0112, 5
@@ -28,10 +29,10 @@ class Decode(BaseModel):
         colour: order of the channels that later transforms see.
         orientation: `ignore` leaves pixels as they are stored, as PIL and so torchvision do; `exif`
             turns them upright, as OpenCV does.
-        draft: whether a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size where that is still no
-            smaller than the resize after it wants. Faster, and not what training saw: the decoder
-            averages blocks where the resize would have filtered. `deploy` counts the difference
-            against the fidelity budget.
+        draft: whether a JPEG may be decoded as a draft, faster and not quite as in training: at 1/2,
+            1/4 or 1/8 of its size where the resize after it wants no more, which averages blocks
+            where the resize would have filtered; and a progressive one without the last bits of its
+            detail. `deploy` counts the difference against the fidelity budget.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,7 +53,7 @@ class Decode(BaseModel):
         Raises:
             DataError: where the file is missing or is no picture that can be decoded.
         """
-        image = _open(picture)
+        image = _open(_lightened(picture) if self.draft else picture, called=picture)
         try:
             lent = isinstance(picture, Image.Image)  # a draft would shrink the caller's own picture
             if self.draft and wanted is not None and not lent:
@@ -77,7 +78,17 @@ class Decode(BaseModel):
         return height, width
 
 
-def _open(picture: Any) -> Image.Image:
+def _lightened(picture: Any) -> Any:
+    """The bytes of a file or of memory, with less to decode; anything else as it is."""
+    if isinstance(picture, (str, os.PathLike)) and Path(picture).is_file():
+        return without_last_bits(Path(picture).read_bytes())
+    if isinstance(picture, (bytes, bytearray, memoryview)):
+        return without_last_bits(bytes(picture))
+    return picture
+
+
+def _open(picture: Any, called: Any) -> Image.Image:
+    """Opens lazily; `called` is what the caller gave, for messages."""
     if isinstance(picture, Image.Image):
         return picture
     if isinstance(picture, np.ndarray):
@@ -96,7 +107,7 @@ def _open(picture: Any) -> Image.Image:
         data = path.read_bytes() if isinstance(picture, (str, os.PathLike)) else picture
         return Image.open(io.BytesIO(data))
     except Exception as error:
-        raise _undecodable(picture, error) from error
+        raise _undecodable(called, error) from error
 
 
 def _from_array(array: Array) -> Image.Image:
