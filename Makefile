@@ -1,6 +1,6 @@
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check bench docs clean
 
-setup demo test check bench:
+setup demo test check bench docs:
 	@scripts/$@
 
 clean:
