@@ -134,13 +134,7 @@ def scalars() -> ir.Model:
 MODELS: dict[str, Callable[[], ir.Model]] = {
     each.__name__: each for each in (convolutions, gemm, two_by_two, lookup, free_batch, scalars)
 }
-KNOWN = {
-    (
-        "openvino",
-        "scalars",
-        "int8",
-    ): "OpenVINO's low-precision passes drop the axis of a vector of one",
-}
+
 BUILT: dict[tuple[str, str], ir.Model] = {}
 
 
@@ -197,8 +191,6 @@ def some_feeds(seed: int = 1) -> dict[str, Any]:
 def test_engine_agrees_with_the_reference(name: str, model: str, precision: str) -> None:
     """Of a quantized graph too the oracle is the reference: the engine is judged, not the scheme."""
     engine = engine_or_skip(name, precision)
-    if (name, model, precision) in KNOWN:
-        pytest.xfail(KNOWN[name, model, precision])
     if precision == "int8" and (reason := nncf_missing()):
         pytest.skip(reason)
     graph = built(model, precision)

@@ -32,7 +32,7 @@ class OpenVinoSession(Session):
         inputs = artifact.signature.inputs
         self._alone = inputs[0].name if len(inputs) == 1 else None
         self._outputs = [
-            (spec.name, self._compiled.output(index))
+            (spec.name, self._compiled.output(index), spec.smallest() if spec.is_static else None)
             for index, spec in enumerate(artifact.signature.outputs)
         ]
 
@@ -40,10 +40,15 @@ class OpenVinoSession(Session):
         # A lone array takes a shorter way through OpenVINO's Python than a dictionary of one.
         inputs = feeds if self._alone is None else feeds[self._alone]
         results = self._request.infer(inputs, share_inputs=True)
-        return {name: results[port] for name, port in self._outputs}
+        return {name: _promised(results[port], shape) for name, port, shape in self._outputs}
 
     def _close(self) -> None:
         del self._request, self._compiled, self._outputs, self._weights
+
+
+def _promised(array: Array, shape: tuple[int, ...] | None) -> Array:
+    """OpenVINO's low-precision passes turn a vector of one number into a scalar."""
+    return array if shape is None or array.shape == shape else array.reshape(shape)
 
 
 def _mapped_weights(artifact: Artifact) -> Array | None:
