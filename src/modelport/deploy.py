@@ -289,6 +289,13 @@ def _manifest(
     )
 
 
+def _name_of(source: Any, loaded: LoadedSource) -> str:
+    """As the user wrote it, but for folders of their machine; the class of a module."""
+    if isinstance(source, (str, Path)):
+        return Path(source).name if Path(source).is_absolute() else str(source)
+    return type(loaded.source.model).__qualname__
+
+
 def _provenance(
     loaded: LoadedSource,
     exported: ir.Model,
@@ -299,10 +306,9 @@ def _provenance(
     budget: float,
     notes: list[str],
 ) -> Provenance:
-    named = isinstance(source, (str, Path))
     cost = cost_of(optimized.model)
     return Provenance(
-        source=str(source) if named else type(loaded.source.model).__qualname__,
+        source=_name_of(source, loaded),
         weights=None if weights is None else Path(weights).name,
         weights_sha256=None if weights is None else hashed(Path(weights)),
         opset=exported.opset_imports.get(""),

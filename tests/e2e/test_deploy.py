@@ -106,7 +106,7 @@ def test_from_a_file_and_function(tmp_path: Path) -> None:
     )
     (tmp_path / "helper.py").write_text("WIDTH = 5\n")
     bundle = modelport.deploy(f"{path}:build", "x=2x5", output=tmp_path / "bundle", **FAST)
-    assert bundle.manifest.provenance.source == f"{path}:build"
+    assert bundle.manifest.provenance.source == f"{path.name}:build"
     assert bundle.signature.inputs[0].shape == (2, 5)
     assert modelport.verify(bundle.path).passed
 
