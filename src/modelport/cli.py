@@ -292,7 +292,7 @@ def _list(kind: str, rows: list[dict[str, str]], as_json: bool) -> None:
     for column in rows[0]:
         table.add_column(kind if column == "name" else column, overflow="fold")
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*(Text(text) for text in row.values()))  # as it is, brackets included
     out.print(table)
 
 

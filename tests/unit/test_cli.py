@@ -382,3 +382,11 @@ def test_a_mistake_of_ours_keeps_its_traceback(
     monkeypatch.setattr(sys, "argv", ["modelport", "inspect", "model.onnx"])
     with pytest.raises(ZeroDivisionError):
         main()
+
+
+def test_tables_keep_what_is_in_brackets(
+    cli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rich would take the extra in `modelport[openvino]` for markup and swallow it."""
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert "modelport[openvino]" in cli("engines").stdout.replace("\n", "").replace(" ", "")
