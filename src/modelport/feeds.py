@@ -37,8 +37,12 @@ def random_feeds(signature: Signature, seed: int) -> Feeds:
     return {spec.name: random_array(spec, spec.smallest(), generator) for spec in signature.inputs}
 
 
+NEXT_SIZE, LARGE_SIZE = 1, 4
+"""How far above its minimum a free dimension goes: in steps, for values and for pixels alike."""
+
+
 def random_other_sizes(specs: Sequence[TensorSpec], seed: int) -> list[Feeds]:
-    """Feeds with every free dimension above its minimum: one step up, and at its maximum if near."""
+    """Feeds with every free dimension one and four steps above its minimum, within its bounds."""
     if all(spec.is_static for spec in specs):
         return []
     generator = np.random.default_rng(seed)
@@ -46,10 +50,6 @@ def random_other_sizes(specs: Sequence[TensorSpec], seed: int) -> list[Feeds]:
         {spec.name: random_array(spec, _grown(spec, most), generator) for spec in specs}
         for most in (NEXT_SIZE, LARGE_SIZE)
     ]
-
-
-NEXT_SIZE, LARGE_SIZE = 1, 4
-"""How far above its minimum a free dimension goes: in steps, for values and for pixels alike."""
 
 
 def _grown(spec: TensorSpec, steps: int) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from modelport.engines import ENGINES
 from modelport.errors import ModelportError, UsageError
+from modelport.passes import PASSES
 from modelport.quantize import SCHEMES
 from modelport.quantize.nncf import applies, quantize
 from modelport.quantize.schemes import Scheme
@@ -74,8 +75,8 @@ def compile_all(
 ) -> Iterator[Compiled]:
     """Compiles the plans one by one; a plan that cannot be served says why and stops nobody.
 
-    Artifacts go to `directory/<engine>-<kind>`; plans that differ only in what the engine is told when
-    it loads share one.
+    Artifacts go to `directory/<engine>-<kind>`. Equal files of several plans are kept once when the
+    bundle is written.
     """
     quantized: dict[str, ir.Model | str] = {}
     for item in plans:
@@ -108,11 +109,23 @@ def _quantized(model: ir.Model, scheme: Scheme, calibration: Sequence[Feeds]) ->
         return str(error)
 
 
+def _legalized(graph: ir.Model, passes: Sequence[str]) -> ir.Model:
+    """The graph as the engine's rules want it: a copy, where they ask for any pass."""
+    if not passes:
+        return graph
+    legal = graph.clone()
+    for name in passes:
+        PASSES.get(name)(legal)
+    return legal
+
+
 def _compiled(item: Plan, graph: ir.Model, directory: Path) -> Compiled:
     kind = item.scheme.name if item.scheme else item.target.precision
     folder = directory / f"{item.engine}-{kind}"
     folder.mkdir(parents=True)
+    engine = ENGINES.get(item.engine)
     try:
-        return Compiled(item, ENGINES.get(item.engine).compile(graph, item.target, folder))
+        legal = _legalized(graph, engine.rules.legalize)
+        return Compiled(item, engine.compile(legal, item.target, folder))
     except ModelportError as error:
         return Compiled(item, problem=str(error))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 
 import onnx_ir as ir
 
 from modelport.errors import GraphError
-from modelport.graph import provenance
 from modelport.types import Array, Dim, Signature, TensorSpec
 
 RANGE = "modelport.range"
@@ -73,14 +71,6 @@ def operator_counts(model: ir.Model) -> dict[str, int]:
 
 def _operator(node: ir.Node) -> str:
     return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
-
-
-def nodes_under(model: ir.Model, module_path: str) -> Iterator[ir.Node]:
-    """The nodes of that module and of the modules below it."""
-    for node in model.graph.all_nodes():
-        path = provenance.module_of(node)
-        if path == module_path or path.startswith(f"{module_path}."):
-            yield node
 
 
 def constant_of(value: ir.Value | None) -> Array | None:
