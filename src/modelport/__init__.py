@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WHERE = {
+    "check": "modelport.check",
     "deploy": "modelport.deploy",
+    "export": "modelport.export",
     "load": "modelport.runtime.predictor",
     "verify": "modelport.verify.bundle",
     "inspect": "modelport.inspection",
     "optimize": "modelport.optimization",
     "Source": "modelport.frontends.source",
+    "ExportOptions": "modelport.frontends.options",
     "Bundle": "modelport.bundle.read",
     "Predictor": "modelport.runtime.predictor",
     "TensorSpec": "modelport.types",
@@ -28,9 +31,15 @@ _WHERE = {
     "ModelportError": "modelport.errors",
 }
 
+_ROOMS = {
+    "transforms": "modelport.runtime.transforms",
+    "rewrites": "modelport.frontends.rewrites",
+}
+
 __all__ = [
     "Bundle",
     "Dim",
+    "ExportOptions",
     "ModelportError",
     "Predictor",
     "Signature",
@@ -38,18 +47,25 @@ __all__ = [
     "Target",
     "TensorSpec",
     "__version__",
+    "check",
     "deploy",
+    "export",
     "inspect",
     "load",
     "optimize",
+    "rewrites",
     "transforms",
     "verify",
 ]
 
 if TYPE_CHECKING:
     from modelport.bundle.read import Bundle
+    from modelport.check import check
     from modelport.deploy import deploy
     from modelport.errors import ModelportError
+    from modelport.export import export
+    from modelport.frontends import rewrites
+    from modelport.frontends.options import ExportOptions
     from modelport.frontends.source import Source
     from modelport.inspection import inspect
     from modelport.optimization import optimize
@@ -60,8 +76,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "transforms":
-        return importlib.import_module("modelport.runtime.transforms")
+    if name in _ROOMS:
+        return importlib.import_module(_ROOMS[name])
     if name not in _WHERE:
         raise AttributeError(f"module 'modelport' has no attribute {name!r}")
     value = getattr(importlib.import_module(_WHERE[name]), name)

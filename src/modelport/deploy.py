@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
@@ -20,6 +20,7 @@ from modelport.bundle.manifest import (
     Manifest,
     PassEntry,
     Provenance,
+    RewriteEntry,
     SignatureEntry,
     TaskEntry,
     VariantEntry,
@@ -27,7 +28,7 @@ from modelport.bundle.manifest import (
 from modelport.bundle.read import Bundle
 from modelport.bundle.write import finish, staged
 from modelport.deployment.data import Data, gather
-from modelport.deployment.export import prove_export
+from modelport.deployment.export import ExportedGraph, export_proven
 from modelport.deployment.package import (
     REPORT,
     cases_of,
@@ -41,7 +42,7 @@ from modelport.deployment.package import (
 from modelport.engines import ENGINES
 from modelport.engines.base import Session
 from modelport.errors import UsageError
-from modelport.frontends import LoadedSource, open_source
+from modelport.frontends import ExportOptions, LoadedSource, open_source
 from modelport.graph.query import operator_counts, signature_of
 from modelport.machine import describe_machine, versions
 from modelport.optimization import Optimized, probe_with, run_verified
@@ -56,6 +57,9 @@ from modelport.tune.select import Candidate, select
 from modelport.types import Outputs, Signature
 from modelport.variants import Compiled, compile_all, plan
 from modelport.verify.compare import Fidelity, compare, run_all
+
+if TYPE_CHECKING:
+    from modelport.frontends.rewrites import Rewrite
 
 PROBES = 4
 """Feeds that the export and the passes are checked on."""
@@ -81,6 +85,8 @@ def deploy(
     name: str | None = None,
     output_names: Sequence[str] | None = None,
     opset: int | None = None,
+    export: ExportOptions | None = None,
+    rewrites: Sequence[Rewrite] = (),
     threads: int = 0,
     overwrite: bool = False,
     report: bool = True,
@@ -102,7 +108,9 @@ def deploy(
         engines, precisions: names to try; by default all that this machine has.
         transforms, task, labels, licence, name, output_names: override those of the `Source`; labels
             may be a file with one to a line.
-        opset: version of the standard operators to export.
+        opset: version of the standard operators to export; overrides that of `export`.
+        export: how the source becomes a graph: exporters, parts, state and more.
+        rewrites: the user's own; see `modelport.rewrites`.
         threads: for the engines; 0 leaves the number to them.
         overwrite: whether to replace a bundle that is already there.
         report: whether to write `report.html` into the bundle.
@@ -113,22 +121,24 @@ def deploy(
     """
     progress = progress or Silent()
     output, share = Path(output), parse_budget(budget)
+    options = _options(export, opset, output_names)
     with staged(output, overwrite=overwrite) as stage, ExitStack() as sessions:
-        with progress.stage("Open the source and its data"):
+        with progress.stage("Open the source"):
             loaded = open_source(
-                source, inputs=inputs, weights=weights, transforms=transforms, task=task,
-                labels=read_labels(labels), licence=licence, name=name, output_names=output_names,
+                source, inputs=inputs, weights=weights, options=options, transforms=transforms,
+                task=task, labels=read_labels(labels), licence=licence, name=name,
+                rewrites=tuple(rewrites) or None,
             )  # fmt: skip
             decoder = TASKS.get(loaded.source.task)
             plans = plan(engines, precisions, threads)
-        with progress.stage("Export"):
-            exported = loaded.to_graph(opset)
+        with progress.stage("Export, and prove the export"):
+            made = export_proven(loaded, progress.detail)
+            exported = made.graph
+        with progress.stage("Run the source on the data"):
             data = gather(loaded, signature_of(exported), calibration, verification)
-        with progress.stage("Prove the export"):
-            oracle = sessions.enter_context(loaded.oracle())
+            oracle = sessions.enter_context(loaded.oracle(exported))
             truth = run_all(oracle, data.feeds)
             intended = None if data.intended is None else run_all(oracle, data.intended)
-            prove_export(loaded, exported, oracle)
         with progress.stage("Optimise"):
             optimized = run_verified(
                 exported, portable(), probe_with(data.feeds[:PROBES]), signature_of(exported)
@@ -150,7 +160,7 @@ def deploy(
                 loaded, exported, optimized, data, variants,
                 cases=cases_of(data, truth, stage),
                 provenance=_provenance(
-                    loaded, exported, optimized, data, source, weights, share,
+                    loaded, made, optimized, data, source, weights, share,
                     notes=[missing] if report and (missing := report_problem()) else [],
                 ),
             )  # fmt: skip
@@ -161,6 +171,18 @@ def deploy(
             finish(stage, manifest, output)
             show_report_beside(stage, output)
     return Bundle(output)
+
+
+def _options(
+    export: ExportOptions | None, opset: int | None, output_names: Sequence[str] | None
+) -> ExportOptions:
+    """The options, with what has an argument of its own put in."""
+    options = export or ExportOptions()
+    return replace(
+        options,
+        opset=options.opset if opset is None else opset,
+        output_names=options.output_names if output_names is None else output_names,
+    )
 
 
 def parse_budget(budget: float | str) -> float:
@@ -298,7 +320,7 @@ def _name_of(source: Any, loaded: LoadedSource) -> str:
 
 def _provenance(
     loaded: LoadedSource,
-    exported: ir.Model,
+    made: ExportedGraph,
     optimized: Optimized,
     data: Data,
     source: Any,
@@ -311,7 +333,7 @@ def _provenance(
         source=_name_of(source, loaded),
         weights=None if weights is None else Path(weights).name,
         weights_sha256=None if weights is None else hashed(Path(weights)),
-        opset=exported.opset_imports.get(""),
+        opset=made.graph.opset_imports.get(""),
         versions=versions(),
         machine=describe_machine(),
         budget=budget,
@@ -319,9 +341,13 @@ def _provenance(
         verification_samples=len(data.samples),
         verification_data=data.origin,
         held_out=data.held_out,
-        operators_before=operator_counts(exported),
+        operators_before=operator_counts(made.graph),
         operators_after=operator_counts(optimized.model),
         cost=vars(cost),
+        exporter=made.exporter,
+        exporter_reason=made.reason,
+        export_attempts=tuple(made.attempts),
+        rewrites=tuple(RewriteEntry(**asdict(fired)) for fired in made.fired),
         passes=tuple(PassEntry(**record.to_json()) for record in optimized.records),
         notes=(*loaded.notes, *data.notes, *notes),
     )

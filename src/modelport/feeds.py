@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,45 +33,93 @@ class Sample:
 
 
 def random_feeds(signature: Signature, seed: int) -> Feeds:
-    """Seeded values of the smallest shapes: normal for floats, 0 to 99 for integers."""
+    """Seeded values of the smallest shapes; see `random_array`."""
     generator = np.random.default_rng(seed)
     return {spec.name: random_array(spec, spec.smallest(), generator) for spec in signature.inputs}
 
 
-NEXT_SIZE, LARGE_SIZE = 1, 4
-"""How far above its minimum a free dimension goes: in steps, for values and for pixels alike."""
+MOST_ELEMENTS = 1 << 24
+"""Random inputs stay below this, so that a large batch of large pictures does not fill the memory."""
 
 
-def random_other_sizes(specs: Sequence[TensorSpec], seed: int) -> list[Feeds]:
-    """Feeds with every free dimension one and four steps above its minimum, within its bounds."""
+def random_other_sizes(specs: Sequence[TensorSpec], seed: int, most: int = 100) -> list[Feeds]:
+    """Feeds of a typical and of the largest sizes, within bounds; none where no size is free."""
     if all(spec.is_static for spec in specs):
         return []
     generator = np.random.default_rng(seed)
+    found: list[Feeds] = []
+    for share in (0.5, 1.0):
+        shapes = _shapes(specs, share)
+        found.append(
+            {
+                spec.name: random_array(spec, shape, generator, most)
+                for spec, shape in zip(specs, shapes, strict=True)
+            }
+        )
+    return found
+
+
+def traced_sizes(specs: Sequence[TensorSpec]) -> list[tuple[int, ...]]:
+    """Small sizes of 2 and more: exporters take 0 and 1 for constants."""
     return [
-        {spec.name: random_array(spec, _grown(spec, most), generator) for spec in specs}
-        for most in (NEXT_SIZE, LARGE_SIZE)
+        tuple(
+            size if isinstance(size, int) else size.nearest(max(2 * size.step, size.minimum))
+            for size in spec.shape
+        )
+        for spec in specs
     ]
 
 
-def _grown(spec: TensorSpec, steps: int) -> tuple[int, ...]:
-    """Pixels grow by 32, which networks with strides up to 32 accept; counts grow by one."""
-    sizes = []
-    for size in spec.shape:
-        if isinstance(size, Dim):
-            step = 32 if size.minimum >= 32 else 1
-            wanted = size.minimum + steps * step
-            sizes.append(wanted if size.maximum is None else min(wanted, size.maximum))
-        else:
-            sizes.append(size)
-    return tuple(sizes)
+def _shapes(specs: Sequence[TensorSpec], share: float) -> list[tuple[int, ...]]:
+    """Shapes with free sizes that far up between their bounds, less far where they get too large."""
+    while True:
+        shapes = [
+            tuple(size if isinstance(size, int) else _between(size, share) for size in spec.shape)
+            for spec in specs
+        ]
+        if share < 0.01 or sum(math.prod(shape) for shape in shapes) <= MOST_ELEMENTS:
+            return shapes
+        share *= 0.7
 
 
-def random_array(spec: TensorSpec, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+OPEN_STEPS = 4
+"""How far above its minimum a dimension without limit goes: in steps, or in strides of 32 pixels."""
+
+
+def _between(size: Dim, share: float) -> int:
+    """Sizes of one name and equal bounds come out equal."""
+    stride = max(size.step, 32 if size.minimum >= 32 else 1)
+    span = OPEN_STEPS * stride if size.maximum is None else size.maximum - size.minimum
+    wanted = size.minimum + round(share * span)
+    if size.maximum is None or wanted < size.maximum:
+        wanted = size.minimum + (wanted - size.minimum) // stride * stride
+    return size.nearest(wanted)
+
+
+def random_array(
+    spec: TensorSpec, shape: tuple[int, ...], generator: np.random.Generator, most: int = 100
+) -> Array:
+    """Normal values for floats, below `most` for integers; masks and segments by their usual names."""
+    kind = np.dtype(spec.dtype)
     if spec.dtype == "bool":
-        return generator.integers(0, 2, shape).astype(bool)
-    if np.issubdtype(np.dtype(spec.dtype), np.integer):
-        return generator.integers(0, 100, shape).astype(spec.dtype)
-    return generator.standard_normal(shape).astype(spec.dtype)
+        return np.asarray(generator.integers(0, 2, shape).astype(bool))
+    if np.issubdtype(kind, np.integer):
+        if spec.name.endswith("mask"):
+            return _padding_mask(shape, generator).astype(kind)
+        most = 2 if spec.name.endswith("token_type_ids") else most
+        return np.asarray(generator.integers(0, most, shape)).astype(kind)
+    values = generator.standard_normal(shape)
+    if np.issubdtype(kind, np.complexfloating):
+        values = values + 1j * generator.standard_normal(shape)
+    return np.asarray(values).astype(kind)
+
+
+def _padding_mask(shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+    """Ones, and zeros at the end of a row: a row without any one has no meaning to attention."""
+    if not shape:
+        return np.ones(())
+    lengths = generator.integers(max(1, shape[-1] // 2), shape[-1] + 1, (*shape[:-1], 1))
+    return np.asarray(np.arange(shape[-1]) < lengths)
 
 
 def read_samples(

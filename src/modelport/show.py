@@ -14,6 +14,7 @@ from modelport.bundle.manifest import VariantEntry
 from modelport.bundle.read import Bundle
 
 if TYPE_CHECKING:
+    from modelport.export import Exported
     from modelport.inspection import Overview
     from modelport.optimization import Optimized
     from modelport.runtime.predictor import Predictor
@@ -138,6 +139,32 @@ def show_overview(console: Console, overview: Overview) -> None:
     console.print(f"  operators: {total} ({escape(counts)})", highlight=False)
     if overview.variants:
         _show_variants(console, overview.variants)
+
+
+def show_exported(console: Console, exported: Exported) -> None:
+    """What export made: the signature, how it came about, and where it is."""
+    for spec in signature_lines(exported):
+        console.print(f"  {escape(spec)}", highlight=False)
+    if exported.exporter:
+        console.print(f"Exported with {exported.exporter}: {escape(exported.reason)}.")
+    if len(exported.attempts) > 1:
+        for attempt in exported.attempts:
+            console.print(f"[dim]{escape(attempt)}[/]", highlight=False)
+    for record in exported.passes:
+        if record.rejected:
+            console.print(f"[yellow]rolled back[/] {record.name}: {escape(record.rejected)}")
+    for note in exported.notes:
+        console.print(f"[dim]Note: {escape(note)}[/]")
+    if exported.path is not None:
+        console.print(f"Graph: [bold]{escape(str(exported.path))}[/]")
+
+
+def signature_lines(exported: Exported) -> list[str]:
+    signature = exported.signature
+    return [
+        *(f"input {spec}" for spec in signature.inputs),
+        *(f"output {spec}" for spec in signature.outputs),
+    ]
 
 
 def show_optimized(console: Console, optimized: Optimized, why_not: str | None) -> None:

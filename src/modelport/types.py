@@ -31,19 +31,43 @@ PRECISIONS = ("fp32", "bf16", "int8")
 
 @dataclass(frozen=True)
 class Dim:
-    """A dimension that is free within bounds. `maximum=None` means without limit."""
+    """A dimension that is free within bounds.
+
+    Attributes:
+        minimum, maximum: bounds, both included; `maximum=None` means without limit.
+        name: dimensions of one name have one size, in every input.
+        step: sizes are multiples of it, as a network with strides up to 32 may demand.
+    """
 
     minimum: int = 1
     maximum: int | None = None
     name: str | None = None
+    step: int = 1
 
     def __str__(self) -> str:
-        if self.maximum is None:
-            return self.name or f"{self.minimum}.."
-        return f"{self.minimum}..{self.maximum}"
+        if self.name and self.maximum is None and self.step == 1:
+            return self.name
+        end = "" if self.maximum is None else self.maximum
+        text = f"{self.minimum}..{end}" + (f"/{self.step}" if self.step > 1 else "")
+        return f"{self.name}[{text}]" if self.name else text
 
     def accepts(self, size: int) -> bool:
-        return size >= self.minimum and (self.maximum is None or size <= self.maximum)
+        inside = size >= self.minimum and (self.maximum is None or size <= self.maximum)
+        return inside and size % self.step == 0
+
+    def nearest(self, size: int) -> int:
+        """The size closest to that one from below that is accepted, else the smallest."""
+        if self.maximum is not None:
+            size = min(size, self.maximum)
+        smallest = -(-self.minimum // self.step) * self.step
+        return max(smallest, size // self.step * self.step)
+
+
+INPUT_GRAMMAR = (
+    "NAME=SHAPE or NAME:DTYPE=SHAPE; a shape is 'scalar' or sizes joined by 'x'; a size is a number "
+    "(224), a range (1..16, or 1.. without end), a range in steps (224..640/32) or a named range "
+    "(n[1..16]; equal names, equal sizes)"
+)
 
 
 @dataclass(frozen=True)
@@ -60,30 +84,29 @@ class TensorSpec:
 
     @classmethod
     def parse(cls, text: str) -> TensorSpec:
-        """Reads `name=1..16x3x224x224` or `name:uint8=1x224x224x3`; float32 is the default."""
-        match = re.fullmatch(r"\s*([\w.]+)(?::(\w+))?\s*=\s*([\d.x?]+)\s*", text)
-        if match is None:
+        """Reads `name=1..16x3x224x224` or `name:uint8=1x224x224x3`, as INPUT_GRAMMAR says."""
+        match = re.fullmatch(r"\s*([\w.]+)(?::(\w+))?\s*=\s*(\S+)\s*", text)
+        if match is None or not re.search(r"\d|scalar", match[3]):
             raise UsageError(
                 f"The input {text!r} cannot be read",
-                expected="NAME=SHAPE or NAME:DTYPE=SHAPE, sizes joined by 'x', ranges as 'a..b'",
+                expected=INPUT_GRAMMAR,
                 hint="Write for example image=1x3x224x224 or image=1..16x3x224x224",
             )
-        name, dtype, shape = match.groups()
-        kind = _element_type(dtype or "float32")
+        kind = _element_type(match[2] or "float32")
         if kind is None:
             raise UsageError(
-                f"The input {text!r} names the unknown element type {dtype!r}",
+                f"The input {text!r} names the unknown element type {match[2]!r}",
                 expected="a numpy name such as float32, uint8 or int64",
             )
-        return cls(name, kind, tuple(_parse_size(part, text) for part in shape.split("x")))
+        return cls(match[1], kind, tuple(_parse_size(part, text) for part in _sizes(match[3])))
 
     @property
     def is_static(self) -> bool:
         return all(isinstance(size, int) for size in self.shape)
 
     def smallest(self) -> tuple[int, ...]:
-        """The shape with every free dimension at its minimum."""
-        return tuple(size if isinstance(size, int) else size.minimum for size in self.shape)
+        """The shape with every free dimension at the least size it accepts."""
+        return tuple(size if isinstance(size, int) else size.nearest(0) for size in self.shape)
 
     def mismatch(self, array: Any) -> str | None:
         """Why the array does not fit, or None where it does."""
@@ -113,15 +136,44 @@ def _element_type(name: str) -> str | None:
     return dtype.name
 
 
+def _sizes(shape: str) -> list[str]:
+    """Parts between the `x` that do not belong to a name."""
+    return [] if shape == "scalar" else re.split(r"(?<![A-WYZa-wyz_])x", shape)
+
+
+_SIZE = re.compile(
+    r"(?P<name>[A-Za-z_]\w*\[)?(?P<low>\d+)(?P<range>\.\.)?(?P<high>\d+)?"
+    r"(?:/(?P<step>\d+))?(?P<end>\])?"
+)
+
+
 def _parse_size(part: str, text: str) -> int | Dim:
-    match = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", part)
-    low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if match is None or low < 1 or high < low:
+    size = _read_size(part)
+    if size is None:
         raise UsageError(
             f"The size {part!r} in {text!r} cannot be read",
-            expected="a positive number, or a range a..b with a <= b",
+            expected="a positive number, or a range a..b with a <= b that holds a multiple of its "
+            "step",
+            hint=f"An input is {INPUT_GRAMMAR}",
         )
-    return low if low == high else Dim(low, high)
+    return size
+
+
+def _read_size(part: str) -> int | Dim | None:
+    match = _SIZE.fullmatch(part)
+    if match is None or bool(match["name"]) != bool(match["end"]) or match["low"] == "0":
+        return None
+    low, step = int(match["low"]), int(match["step"] or 1)
+    if not match["range"]:
+        return None if match["name"] or match["high"] or match["step"] else low
+    high = int(match["high"]) if match["high"] else None
+    name = match["name"][:-1] if match["name"] else None
+    if step < 1 or low < 1:
+        return None
+    dim = Dim(low, high, name, step)
+    if not dim.accepts(dim.nearest(low)):
+        return None
+    return low if high == low and name is None else dim
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def line_of(path: Path, text: str) -> int:
         (["optimize", "missing.onnx", "-o", "out.onnx"], "There is no file missing.onnx."),
         (["deploy", "missing.onnx", "-o", "out"], "There is no file missing.onnx."),
         (["deploy", "missing.py:build", "-o", "out"], "There is no file missing.py."),
-        (["deploy", "missing.pth", "-o", "out"], "The source 'missing.pth' cannot be read."),
+        (["deploy", "missing.pth", "-o", "out"], "There is no file missing.pth."),
         (["deploy", "missing", "-o", "out"], "The source 'missing' cannot be read."),
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
@@ -721,7 +721,7 @@ OPTIONS: list[tuple[list[str], str]] = [
     (["--input", "x:float99=1x3"], "names the unknown element type 'float99'."),
     (
         ["--input", "a=1x3", "--input", "b=1x3"],
-        "2 inputs were given, and forward of SmallNet takes 1.",
+        "2 inputs were given, and forward of SmallNet takes 1 by position (x).",
     ),
     (["--opset", "3"], "The opset 3 cannot be written"),
     (["--opset", "99"], "The opset 99 cannot be written"),

@@ -309,9 +309,9 @@ def test_deploy_tells_its_stages_and_its_verdict(cli: Cli, sum_file: Path, tmp_p
     done = cli("deploy", sum_file, "-o", output, "--engines", "onnxruntime", "--no-report")
     assert done.status == 0
     assert [line.split(" ", 1)[1].rsplit(" ", 2)[0] for line in done.stderr.splitlines()] == [
-        "Open the source and its data",
-        "Export",
-        "Prove the export",
+        "Open the source",
+        "Export, and prove the export",
+        "Run the source on the data",
         "Optimise",
         "Compile the variants",
         "Compare with the source, time in turn, choose",

@@ -44,6 +44,7 @@ class DimEntry(_Strict):
     minimum: int = Field(ge=0)
     maximum: int | None = None
     name: str | None = None
+    step: int = Field(default=1, ge=1)
 
 
 class TensorEntry(_Strict):
@@ -77,7 +78,7 @@ def _tensor_entry(spec: TensorSpec) -> TensorEntry:
 
 def _tensor_spec(entry: TensorEntry) -> TensorSpec:
     sizes = tuple(
-        size if isinstance(size, int) else Dim(size.minimum, size.maximum, size.name)
+        size if isinstance(size, int) else Dim(size.minimum, size.maximum, size.name, size.step)
         for size in entry.shape
     )
     return TensorSpec(entry.name, entry.dtype, sizes)
@@ -162,6 +163,15 @@ class PassEntry(_Strict):
     refusals: tuple[RefusalEntry, ...] = ()
 
 
+class RewriteEntry(_Strict):
+    """A rewrite that took part in the export, and at which place."""
+
+    rewrite: str
+    module_path: str | None = None
+    where: str | None = None
+    count: int = 1
+
+
 class Provenance(_Strict):
     """Everything needed to understand, and to repeat, how the bundle was made."""
 
@@ -179,6 +189,10 @@ class Provenance(_Strict):
     operators_before: dict[str, int] = {}
     operators_after: dict[str, int] = {}
     cost: dict[str, int] = {}
+    exporter: str = ""
+    exporter_reason: str = ""
+    export_attempts: tuple[str, ...] = ()
+    rewrites: tuple[RewriteEntry, ...] = ()
     passes: tuple[PassEntry, ...] = ()
     notes: tuple[str, ...] = ()
 

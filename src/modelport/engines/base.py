@@ -7,14 +7,16 @@ The library is imported inside methods, never when the module is imported.
 from __future__ import annotations
 
 import contextlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from modelport.errors import EngineError, EngineUnavailableError, ModelportError
 from modelport.types import Artifact, Feeds, Outputs, Signature, Target
@@ -32,12 +34,38 @@ class Rules:
         quantization: how it wants quantized graphs, `qdq` or None where it takes none.
         legalize: names of passes that must run before its compiler.
         source: where these facts come from.
+        operators: table of what it takes, as `benchmarks/operator_coverage.py` measures it.
     """
 
     opsets: tuple[int, int]
     quantization: str | None = None
     legalize: tuple[str, ...] = ()
     source: str = ""
+    operators: Path | None = None
+
+    def lacks(self, operator: str, domain: str = "", opset: int = 0) -> str | None:
+        """Why the engine cannot run that operator of ONNX; None where it can, or nobody has tried.
+
+        Args:
+            opset: version of the standard domain; an engine may know only an operator's older forms.
+        """
+        if self.operators is None:
+            return None
+        table = _read_table(self.operators)
+        domain = "" if domain == "ai.onnx" else domain
+        if operator in table["takes"].get(domain, {}):
+            newest = table["until"].get(operator, opset) if not domain else opset
+            return f"it takes it up to opset {newest}" if opset > newest else None
+        reason: str | None = table["lacks"].get(domain, {}).get(operator)
+        if reason is None and domain not in table["takes"]:
+            reason = f"it takes no operators of the domain {domain}"
+        return reason
+
+
+@cache
+def _read_table(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 class Session(ABC):

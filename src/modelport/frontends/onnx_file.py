@@ -1,7 +1,8 @@
-"""An ONNX file as a source."""
+"""An ONNX model as a source: a file, or one in memory."""
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import onnx_ir as ir
@@ -10,26 +11,32 @@ from modelport.engines import ENGINES
 from modelport.engines.base import Session
 from modelport.errors import UsageError
 from modelport.feeds import random_feeds
+from modelport.frontends.options import ExportOptions
 from modelport.frontends.source import LoadedSource, Source
 from modelport.graph import invariants, io, provenance
 from modelport.graph.query import signature_of
-from modelport.types import Artifact, Blob, Feeds
+from modelport.types import Artifact, Blob, Feeds, Outputs, Signature
 
 
 class OnnxFile(LoadedSource):
-    def __init__(self, path: Path, source: Source) -> None:
+    def __init__(self, source: Source, options: ExportOptions) -> None:
         self.source = source
-        self.path = path
-        self.name = source.name or path.stem
-        self.notes: list[str] = []
-        self._model = io.load(path)
+        self.options = options
+        self.notes: list[str] = list(source.notes)
+        self.path = None if isinstance(source.model, ir.Model) else Path(source.model)
+        self._model = source.model if self.path is None else io.load(self.path)
+        self.name = (
+            source.name or (self.path.stem if self.path else self._model.graph.name) or "model"
+        )
         self._signature = signature_of(self._model)
 
-    def to_graph(self, opset: int | None) -> ir.Model:
+    def to_graph(self, exporter: str | None = None) -> ir.Model:
         written = self._model.opset_imports.get("", 0)
-        if opset is not None and opset != written:
+        wanted = self.options.opset
+        if wanted is not None and wanted != written:
             raise UsageError(
-                f"{self.path} is written for opset {written}, and opset {opset} was asked for",
+                f"{self.path or 'The graph'} is written for opset {written}, and opset {wanted} was "
+                "asked for",
                 hint="Leave --opset out: it chooses what an export writes",
             )
         model = self._model.clone()
@@ -37,18 +44,40 @@ class OnnxFile(LoadedSource):
         invariants.check(model)
         return model
 
-    def oracle(self) -> Session:
-        """The file as it is, run by ONNX Runtime with every optimisation switched off."""
-        artifact = Artifact(
-            engine="onnxruntime",
-            signature=self._signature,
-            files={"model": Blob(self.path)},
-            options={"optimize": False},
-        )
-        return ENGINES.get("onnxruntime").load(artifact)
+    def oracle(self, graph: ir.Model) -> Session:
+        """The model as it is, run by ONNX Runtime with every optimisation switched off."""
+        if self.path is None:
+            return _InMemory(self._model)
+        return ENGINES.get("onnxruntime").load(_unoptimized(self.path, self._signature))
 
     def example_feeds(self, seed: int) -> Feeds:
         return random_feeds(self._signature, seed)
 
     def other_sizes(self, seed: int) -> list[Feeds]:
         return []  # a file that says nothing of its bounds may refuse any other size
+
+
+def _unoptimized(path: Path, signature: Signature) -> Artifact:
+    return Artifact(
+        engine="onnxruntime",
+        signature=signature,
+        files={"model": Blob(path)},
+        options={"optimize": False},
+    )
+
+
+class _InMemory(Session):
+    """A session that keeps the files of its model as long as it is open."""
+
+    def __init__(self, model: ir.Model) -> None:
+        super().__init__(signature_of(model), "onnxruntime")
+        self._folder = tempfile.TemporaryDirectory(prefix="modelport-")
+        file = io.save_with_weights(model, Path(self._folder.name), name="model")["model"]
+        self._inner = ENGINES.get("onnxruntime").load(_unoptimized(file, self.signature))
+
+    def _run(self, feeds: Feeds) -> Outputs:
+        return self._inner.run(feeds)
+
+    def _close(self) -> None:
+        self._inner.close()
+        self._folder.cleanup()

@@ -23,8 +23,8 @@ def call_reference(text: str) -> Any:
     if not separator or not file.endswith(".py"):
         raise SourceError(
             f"The source {text!r} cannot be read",
-            expected="a path ending in .onnx, or FILE.py:FUNCTION",
-            hint="Write for example examples/mobilenet_v2.py:build",
+            expected="FILE.py:FUNCTION, a model file (.onnx, .pt2, TorchScript .pt), or CODEBASE:NAME",
+            hint="Write for example examples/mobilenet_v2.py:build, or timm:resnet18",
         )
     path = Path(file)
     if not path.is_file():

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from modelport.engines.base import Session
+    from modelport.frontends.options import ExportOptions
+    from modelport.frontends.rewrites import Fired, Rewrite
     from modelport.runtime.transforms import Transform
 
 
@@ -34,6 +36,8 @@ class Source:
         labels: class names by index, for tasks that have classes.
         licence: licence of the weights, an SPDX identifier where there is one.
         name: name of the model; by default that of its class or file.
+        rewrites: the user's own, applied while exporting; see `modelport.rewrites`.
+        notes: what the user should know of it, such as that its weights are random.
     """
 
     model: Any
@@ -45,6 +49,8 @@ class Source:
     labels: Sequence[str] | None = None
     licence: str | None = None
     name: str | None = None
+    rewrites: Sequence[Rewrite] = ()
+    notes: Sequence[str] = ()
 
     def with_settings(self, settings: Mapping[str, Any]) -> Source:
         """The same source with those fields replaced whose setting is not None."""
@@ -55,23 +61,30 @@ class Source:
 class LoadedSource(ABC):
     """A source that has been read and can be exported and run."""
 
+    exporters: tuple[str, ...] = ()
+    """Ways from this source to a graph, in the order to try them; empty where it is a graph."""
+
     source: Source
+    options: ExportOptions
     name: str
     notes: list[str]
     """Things the user should know, such as a module that was switched out of training mode."""
 
-    @abstractmethod
-    def to_graph(self, opset: int | None) -> ir.Model:
-        """Exports the model. `opset=None` takes the default of the front end."""
+    fired: Sequence[Fired] = ()
+    """Rewrites that took part in the last export."""
 
     @abstractmethod
-    def oracle(self) -> Session:
-        """A session that runs the source itself, to compare everything else with."""
+    def to_graph(self, exporter: str | None = None) -> ir.Model:
+        """Exports the model; by default with the first of its exporters."""
+
+    @abstractmethod
+    def oracle(self, graph: ir.Model) -> Session:
+        """A session that runs the source itself under the names of that graph, which it has exported."""
 
     @abstractmethod
     def example_feeds(self, seed: int) -> Feeds:
         """Feeds that the model accepts; another seed gives other values."""
 
     def other_sizes(self, seed: int) -> list[Feeds]:
-        """Feeds of other sizes than the smallest, where sizes are free; else none."""
+        """Feeds of a typical and of the largest sizes, where sizes are free; else none."""
         return []

@@ -1,9 +1,9 @@
-"""An `nn.Module` as a source."""
+"""An `nn.Module` as a source, or a part of one."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,54 +11,134 @@ import numpy as np
 import onnx_ir as ir
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves
 
 from modelport.engines.base import Session
-from modelport.errors import SourceError, UsageError
-from modelport.feeds import random_array, random_other_sizes
+from modelport.errors import ExportError, SourceError, UsageError
+from modelport.feeds import random_array, random_other_sizes, traced_sizes
+from modelport.frontends.adapter import Adapter
+from modelport.frontends.eager import ModuleSession, Trial, try_module
+from modelport.frontends.explain import quiet
+from modelport.frontends.finish import Job
+from modelport.frontends.inputs import Inputs, read_inputs
+from modelport.frontends.options import EXPORTERS, TORCH_EXPORT, ExportOptions
+from modelport.frontends.part import Part
 from modelport.frontends.source import LoadedSource, Source
-from modelport.frontends.torch_export import DEFAULT_OPSET, export, run_eagerly
 from modelport.frontends.weights import load_weights
 from modelport.graph.query import signature_of
-from modelport.types import Array, Dim, Feeds, Outputs, Signature, TensorSpec
+from modelport.types import Array, Feeds, TensorSpec
+
+INTEGERS = (100, 10, 2)
+"""How large random integers may be; smaller ones are tried where the model refuses the larger."""
 
 
 class TorchModule(LoadedSource):
-    def __init__(self, source: Source, weights: str | Path | None) -> None:
-        module = source.model
-        if not isinstance(module, nn.Module):
-            raise SourceError(
-                f"The source is a {type(module).__name__}",
-                expected="an nn.Module, a modelport.Source, FILE.py:FUNCTION or a path to .onnx",
-            )
-        self.source = source
-        self.name = source.name or type(module).__name__
-        self.notes: list[str] = []
-        self.specs, self._examples = _read_inputs(source.inputs, module)
-        if weights is not None:
-            load_weights(module, Path(weights))
-        self.module = module.eval()
-        self._signature: Signature | None = None
+    exporters: tuple[str, ...] = EXPORTERS
 
-    def to_graph(self, opset: int | None) -> ir.Model:
-        examples = self._tensors(self.example_feeds(seed=0, smallest=False))
-        names = run_eagerly(self.module, examples)
-        model = export(
-            self.module,
-            self.specs,
-            examples,
-            opset=opset or DEFAULT_OPSET,
-            output_names=self._output_names(names),
+    def __init__(
+        self, source: Source, weights: str | Path | None, options: ExportOptions | None = None
+    ) -> None:
+        module = demand_module(source.model)
+        self._begin(source, type(module).__name__, options or ExportOptions())
+        inputs = read_inputs(source.inputs, module)
+        if weights is not None:
+            load_weights(module, Path(weights), trust=self.options.trust)
+        self.notes += _switched_off(module)
+        self._set_up(module.eval(), inputs)
+
+    def _begin(self, source: Source, default_name: str, options: ExportOptions) -> None:
+        self.source = source
+        self.name = source.name or default_name
+        self.options = options
+        self.notes: list[str] = list(source.notes)
+        self._integers = INTEGERS[0]
+        self._part: Part | None = None
+        self._state: dict[str, Array] = {}
+
+    def _set_up(self, module: nn.Module, inputs: Inputs) -> None:
+        options = self.options
+        self._whole = inputs
+        if options.module is not None:
+            self._part = Part(Adapter(module, inputs), options.module)
+            first, *others = self._whole_feeds()
+            inputs = self._part.inputs(first, others)
+            module = self._part.module
+        self._choose(Adapter(module, inputs, cuts=options.outputs), inputs.specs)
+        self._trial = self._try()
+        if options.state and self._trial.changing:
+            self._carry_state(module, inputs)
+        self._tell_of_the_trial()
+
+    def _choose(self, adapter: Adapter, specs: Sequence[TensorSpec]) -> None:
+        self.adapter = adapter
+        self.specs = _renamed(specs, self.options.input_names)
+
+    def _carry_state(self, module: nn.Module, inputs: Inputs) -> None:
+        """Buffers that a call changes become inputs, and their values after it outputs."""
+        self._state = {
+            name: module.get_buffer(name).detach().clone().numpy() for name in self._trial.changing
+        }
+        specs = [TensorSpec(name, a.dtype.name, a.shape) for name, a in self._state.items()]
+        cuts = self.options.outputs
+        self._choose(
+            Adapter(module, inputs, cuts=cuts, state=list(self._state)), [*inputs.specs, *specs]
         )
-        self._signature = signature_of(model)
+        self._trial = self._try()
+
+    def _tell_of_the_trial(self) -> None:
+        trial = self._trial
+        self.notes += [f"the output {name} is no tensor and is left out" for name in trial.left_out]
+        if trial.changing:
+            self.notes.append(
+                f"the model changes {', '.join(trial.changing)} when it runs, without effect on its "
+                "outputs; the graph keeps the values"
+            )
+
+    def _whole_feeds(self) -> list[Feeds]:
+        return [self._random(0), *random_other_sizes(self._whole.specs, 0)]
+
+    def _try(self) -> Trial:
+        """Runs the module; random integers become smaller where they index past the end of a table."""
+        for most in INTEGERS:
+            self._integers = most
+            try:
+                examples = self._tensors(self._traced_feeds())
+                return try_module(self.adapter, examples, may_carry=self.options.state)
+            except ExportError as error:
+                if not isinstance(error.__cause__, IndexError) or most == INTEGERS[-1]:
+                    raise
+        raise AssertionError("unreachable")
+
+    def to_graph(self, exporter: str | None = None) -> ir.Model:
+        job = Job(
+            self.adapter,
+            self.specs,
+            self._tensors(self._traced_feeds()),
+            output_names=self._output_names(list(self._trial.results)),
+            output_ranks=[value.ndim for value in self._trial.results.values()],
+            opset=self.options.opset,
+            engine=self.options.engine,
+            rewrites=self.source.rewrites,
+        )
+        model = self._export(job, exporter or self.exporters[0])
+        self.fired = job.fired
         return model
+
+    def _export(self, job: Job, exporter: str) -> ir.Model:
+        if exporter == TORCH_EXPORT:
+            from modelport.frontends import branches, torch_export
+
+            return branches.export(job) if self.options.branches else torch_export.export(job)
+        from modelport.frontends import torchscript
+
+        return torchscript.export(job, self.options.time_limit_s)
 
     def _output_names(self, found: list[str]) -> list[str]:
         """Those of the source, else those found; no value of a graph may share an input's name."""
         taken = {spec.name for spec in self.specs}
-        if self.source.output_names is None:
+        wanted = self.options.output_names or self.source.output_names
+        if wanted is None:
             return [f"{name}_output" if name in taken else name for name in found]
-        names = list(self.source.output_names)
+        names = list(wanted)
         if len(names) != len(found) or len({*names, *taken}) != len(names) + len(taken):
             raise UsageError(
                 f"The outputs are to be named {', '.join(names)}",
@@ -66,55 +146,121 @@ class TorchModule(LoadedSource):
             )
         return names
 
-    def oracle(self) -> Session:
-        if self._signature is None:
-            raise UsageError(
-                "The oracle was asked for before the export", hint="Call to_graph first"
-            )
-        return ModuleSession(self.module, self._signature)
+    def oracle(self, graph: ir.Model) -> Session:
+        return ModuleSession(self.adapter, signature_of(graph), self._trial.changing)
 
-    def example_feeds(self, seed: int, smallest: bool = True) -> Feeds:
-        """The user's example tensors for seed 0, otherwise seeded normal or small-integer values.
+    def example_feeds(self, seed: int) -> Feeds:
+        """The user's example tensors for seed 0, otherwise seeded values of the smallest sizes.
 
         Integers stay within those of the examples, where there are some: they may index a table.
         """
-        if seed == 0 and self._examples is not None:
-            return self._examples
-        generator = np.random.default_rng(seed)
-        if self._examples is not None:
-            return {
-                spec.name: _like(self._examples[spec.name], spec, generator) for spec in self.specs
-            }
-        return {
-            spec.name: random_array(
-                spec, spec.smallest() if smallest else _traced_shape(spec), generator
-            )
-            for spec in self.specs
-        }
+        return self._of_the_part(self._random(seed))
 
     def other_sizes(self, seed: int) -> list[Feeds]:
-        return random_other_sizes(self.specs, seed)
+        found = random_other_sizes(self._whole.specs, seed, self._integers)
+        return [self._of_the_part(feeds) for feeds in found]
+
+    def _traced_feeds(self) -> Feeds:
+        return self._of_the_part(_traced_feeds(self._whole, self._integers))
+
+    def _random(self, seed: int) -> Feeds:
+        return _random_feeds(self._whole, seed, self._integers)
+
+    def _of_the_part(self, feeds: Feeds) -> Feeds:
+        """Feeds of the whole model as the exported part receives them, under the graph's names."""
+        arrays = list(feeds.values()) if self._part is None else self._part.arrays(feeds)
+        arrays += self._state.values()
+        return {spec.name: array for spec, array in zip(self.specs, arrays, strict=True)}
 
     def _tensors(self, feeds: Feeds) -> tuple[torch.Tensor, ...]:
         return tuple(torch.from_numpy(np.array(feeds[spec.name])) for spec in self.specs)
 
 
-class ModuleSession(Session):
-    """Runs the module itself; inputs by position, outputs flattened in the order it returns them."""
+def demand_module(model: Any) -> nn.Module:
+    if not isinstance(model, nn.Module):
+        raise SourceError(
+            f"The source is a {type(model).__name__}",
+            expected="an nn.Module, a modelport.Source, FILE.py:FUNCTION or a path to a model file",
+        )
+    return model
 
-    def __init__(self, module: nn.Module, signature: Signature) -> None:
-        super().__init__(signature, "PyTorch")
-        self._module = module
 
-    def _run(self, feeds: Feeds) -> Outputs:
-        tensors = [torch.from_numpy(np.array(feeds[spec.name])) for spec in self.signature.inputs]
-        with torch.inference_mode():
-            result = self._module(*tensors)
-        leaves = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
-        return {
-            spec.name: leaf.detach().cpu().numpy()
-            for spec, leaf in zip(self.signature.outputs, leaves, strict=True)
-        }
+def arguments_for(
+    source: Source, weights: str | Path | None, options: ExportOptions
+) -> tuple[nn.Module, list[tuple[tuple[Any, ...], dict[str, Any]]]]:
+    """The module with its weights, and arguments to call it with: other values, then other sizes."""
+    module = demand_module(source.model)
+    inputs = read_inputs(source.inputs, module)
+    if weights is not None:
+        load_weights(module, Path(weights), trust=options.trust)
+
+    def arguments(feeds: Feeds) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return inputs.bind([torch.from_numpy(np.array(array)) for array in feeds.values()])
+
+    for most in INTEGERS:
+        example = _traced_feeds(inputs, most)
+        if not _runs_past_a_table(module, *arguments(example)):
+            break
+    others = [_random_feeds(inputs, seed, most) for seed in (1, 2)]
+    others += random_other_sizes(inputs.specs, 3, most)
+    return module, [arguments(feeds) for feeds in (example, *others)]
+
+
+def _runs_past_a_table(module: nn.Module, args: Any, kwargs: Any) -> bool:
+    """Whether random integers are too large for this model; any other mistake is not ours to find."""
+    copy = [tensor.clone() for tensor in module.buffers()]
+    try:
+        with torch.no_grad(), quiet():
+            module(*args, **kwargs)
+    except IndexError:
+        return True
+    except Exception:
+        return False
+    finally:
+        with torch.no_grad():
+            for tensor, before in zip(module.buffers(), copy, strict=False):
+                if tensor.shape == before.shape:
+                    tensor.copy_(before)
+    return False
+
+
+def _traced_feeds(inputs: Inputs, most: int) -> Feeds:
+    """torch.export takes a size of 0 or 1 for a constant, so free ones are 2 up."""
+    if inputs.examples is not None:
+        return inputs.examples
+    generator = np.random.default_rng(0)
+    return {
+        spec.name: random_array(spec, shape, generator, most)
+        for spec, shape in zip(inputs.specs, traced_sizes(inputs.specs), strict=True)
+    }
+
+
+def _random_feeds(inputs: Inputs, seed: int, most: int) -> Feeds:
+    examples, specs = inputs.examples, inputs.specs
+    if seed == 0 and examples is not None:
+        return examples
+    generator = np.random.default_rng(seed)
+    if examples is not None:
+        return {spec.name: _like(examples[spec.name], spec, generator) for spec in specs}
+    return {spec.name: random_array(spec, spec.smallest(), generator, most) for spec in specs}
+
+
+def _switched_off(module: nn.Module) -> list[str]:
+    """Says so where a module that behaves differently in training was handed over in that mode."""
+    kinds = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
+    training = [m for m in module.modules() if m.training and isinstance(m, kinds)]
+    return ["the model was in training mode and was switched to inference"] if training else []
+
+
+def _renamed(specs: Sequence[TensorSpec], names: Sequence[str] | None) -> list[TensorSpec]:
+    if names is None:
+        return list(specs)
+    if len(names) != len(specs) or len(set(names)) != len(names):
+        raise UsageError(
+            f"The inputs are to be named {', '.join(names)}",
+            expected=f"{len(specs)} different names, for {', '.join(spec.name for spec in specs)}",
+        )
+    return [replace(spec, name=name) for spec, name in zip(specs, names, strict=True)]
 
 
 def _like(example: Array, spec: TensorSpec, generator: np.random.Generator) -> Array:
@@ -122,77 +268,3 @@ def _like(example: Array, spec: TensorSpec, generator: np.random.Generator) -> A
         return random_array(spec, example.shape, generator)
     low, high = int(example.min()), int(example.max())
     return generator.integers(low, high, example.shape, dtype=example.dtype, endpoint=True)
-
-
-def _traced_shape(spec: TensorSpec) -> tuple[int, ...]:
-    """Sizes for tracing: torch.export takes a size of 0 or 1 for a constant, so free ones are 2 up."""
-    return tuple(
-        size if isinstance(size, int) else _within(size, max(2, size.minimum))
-        for size in spec.shape
-    )
-
-
-def _within(size: Dim, wanted: int) -> int:
-    return wanted if size.maximum is None else min(wanted, size.maximum)
-
-
-def _read_inputs(inputs: Any, module: nn.Module) -> tuple[list[TensorSpec], Feeds | None]:
-    """Specifications in the order of `forward`, and the example arrays where there were some."""
-    if inputs is None:
-        raise UsageError(
-            f"The inputs of {type(module).__name__} are not known",
-            expected="one specification for each input of forward",
-            hint="Pass --input image=1x3x224x224, or inputs= in Python or in the Source",
-        )
-    items = _named(inputs, module)
-    specs, examples = [], {}
-    for name, item in items:
-        if isinstance(item, TensorSpec):
-            specs.append(item)
-        elif isinstance(item, (torch.Tensor, np.ndarray)):
-            array = item.detach().cpu().numpy() if isinstance(item, torch.Tensor) else item
-            specs.append(TensorSpec(name, array.dtype.name, tuple(array.shape)))
-            examples[name] = array
-        else:
-            text = str(item)
-            specs.append(TensorSpec.parse(text if "=" in text else f"{name}={text}"))
-    return specs, examples if len(examples) == len(specs) else None
-
-
-def _named(inputs: Any, module: nn.Module) -> list[tuple[str, Any]]:
-    if isinstance(inputs, Mapping):
-        return _in_order(inputs, module)
-    single = isinstance(inputs, (str, TensorSpec, torch.Tensor, np.ndarray))
-    items: Sequence[Any] = [inputs] if single else list(inputs)
-    names = _parameters(module)
-    if len(items) > len(names):
-        raise UsageError(
-            f"{len(items)} inputs were given, and forward of {type(module).__name__} takes "
-            f"{len(names)}"
-        )
-    return list(zip(names, items, strict=False))
-
-
-def _in_order(inputs: Mapping[str, Any], module: nn.Module) -> list[tuple[str, Any]]:
-    """Named inputs in the order of `forward`; under names of the user's own, as they are given."""
-    names = _parameters(module)
-    if not set(inputs) <= set(names):
-        return [(str(name), item) for name, item in inputs.items()]
-    chosen = [name for name in names if name in inputs]
-    if chosen != names[: len(chosen)]:
-        skipped = next(name for name in names if name not in inputs)
-        raise UsageError(
-            f"Inputs were given for {', '.join(chosen)}, and forward of {type(module).__name__} "
-            f"takes {skipped!r} before the last of them",
-            hint="Wrap the module in one whose forward takes just these inputs",
-        )
-    return [(name, inputs[name]) for name in chosen]
-
-
-def _parameters(module: nn.Module) -> list[str]:
-    """Names of what `forward` takes by position."""
-    return [
-        name
-        for name, parameter in inspect.signature(module.forward).parameters.items()
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]

@@ -16,13 +16,16 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net")
 """Keys under which training scripts keep the state dict inside a checkpoint."""
 
 
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Loads `.pth`/`.pt` (weights only) or `.safetensors` into the module, every key or none.
+def load_weights(module: nn.Module, path: Path, *, trust: bool = False) -> None:
+    """Loads `.pth`/`.pt` or `.safetensors` into the module, every key or none.
+
+    Args:
+        trust: whether a file that holds more than tensors may be unpickled, which can run any code.
 
     Raises:
         WeightsError: where the file cannot be read, or its keys or shapes do not fit.
     """
-    state = _strip_prefix(_state_dict(_read(path), path), module)
+    state = _strip_prefix(_state_dict(_read(path, trust), path), module)
     own = module.state_dict()
     missing = [key for key in own if key not in state]
     surplus = [key for key in state if key not in own]
@@ -51,7 +54,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
     module.load_state_dict(state, strict=False)
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, trust: bool) -> Any:
     if not path.is_file():
         raise WeightsError(f"There is no weights file {path}", hint="Check the path")
     try:
@@ -59,12 +62,13 @@ def _read(path: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(str(path))
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=not trust)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} holds more than tensors, or no weights at all, and loading it could run code",
             expected="a state dict of tensors",
-            hint="Save it again with torch.save(model.state_dict(), path), or as .safetensors",
+            hint="Save it again with torch.save(model.state_dict(), path), or as .safetensors; pass "
+            "--trust only if you know where the file comes from",
         ) from error
     except Exception as error:
         raise WeightsError(
@@ -75,9 +79,11 @@ def _read(path: Path) -> Any:
 
 
 def _state_dict(loaded: Any, path: Path) -> dict[str, torch.Tensor]:
+    if isinstance(loaded, nn.Module):  # unpickled, by a user who trusts the file
+        loaded = loaded.state_dict()
     if isinstance(loaded, Mapping):
         for key in _WRAPPERS:
-            if isinstance(loaded.get(key), Mapping):
+            if isinstance(loaded.get(key), (Mapping, nn.Module)):
                 return _state_dict(loaded[key], path)
         if loaded and all(isinstance(value, torch.Tensor) for value in loaded.values()):
             return {str(key): value for key, value in loaded.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx  # noqa: TID251  (this is the one room for it)
 import onnx_ir as ir
 
-from modelport.errors import SourceError
+from modelport.errors import SourceError, UsageError
 
 INLINE_LIMIT_BYTES = 1_500_000_000
 """Above this, weights go to a file of their own: protobuf ends at 2 GiB."""
@@ -117,22 +117,70 @@ def _external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
                     yield tensor
 
 
-def save(model: ir.Model, path: Path) -> None:
-    """Writes one ONNX file, with `<name>.onnx.data` beside it where the weights are too large.
+AUTO, INSIDE, OUTSIDE, NOWHERE = "auto", "inside", "outside", "nowhere"
+PLACES = (AUTO, INSIDE, OUTSIDE, NOWHERE)
+"""Where weights go: auto puts them outside above INLINE_LIMIT_BYTES."""
+
+
+def check_placement(weights_in: str) -> None:
+    """Raises UsageError where there is no such place."""
+    if weights_in not in PLACES:
+        raise UsageError(
+            f"Weights cannot go {weights_in!r}", expected=f"one of {', '.join(PLACES)}"
+        )
+
+
+def save(model: ir.Model, path: Path, *, weights_in: str = AUTO, as_inputs: bool = False) -> None:
+    """Writes one ONNX file, and `<name>.onnx.data` beside it where the weights go outside.
 
     Nothing half-written is left under the final name.
 
+    Args:
+        weights_in: one of PLACES.
+        as_inputs: whether weights are listed among the inputs too.
+
     Raises:
         SourceError: where nothing can be written there.
+        UsageError: where the weights are too large to go inside.
     """
+    check_placement(weights_in)
+    if as_inputs:
+        model = model.clone()
+        model.graph.inputs.extend(
+            value for value in model.graph.initializers.values() if not value.is_graph_input()
+        )
     try:
         with tempfile.TemporaryDirectory(prefix=".modelport-", dir=path.parent) as scratch:
-            for file in save_with_weights(model, Path(scratch), name=path.stem).values():
+            for file in _written(model, Path(scratch), path.stem, weights_in).values():
                 os.replace(file, path.parent / file.name)
     except OSError as error:
         raise SourceError(
             f"{path} cannot be written ({error.strerror})", hint="Choose another place with -o"
         ) from error
+
+
+def _written(model: ir.Model, directory: Path, name: str, weights_in: str) -> dict[str, Path]:
+    if weights_in == AUTO:
+        return save_with_weights(model, directory, name)
+    if weights_in == INSIDE:
+        size = weights_size_bytes(model)
+        if size > INLINE_LIMIT_BYTES:
+            raise UsageError(
+                f"The weights take {size / 1e9:.1f} GB, and a file with them inside at most "
+                f"{INLINE_LIMIT_BYTES / 1e9:.1f} GB",
+                hint="Put them outside",
+            )
+        return save_with_weights(model, directory, name)
+    files = _save_outside(model, directory, name)
+    if weights_in == NOWHERE:
+        del files["weights"]
+    return files
+
+
+def _save_outside(model: ir.Model, directory: Path, name: str) -> dict[str, Path]:
+    target, data = directory / f"{name}.onnx", f"{name}.onnx.data"
+    ir.save(model, target, external_data=data, size_threshold_bytes=0)
+    return {"model": target, "weights": directory / data}
 
 
 def save_with_weights(model: ir.Model, directory: Path, name: str) -> dict[str, Path]:
@@ -145,9 +193,7 @@ def save_with_weights(model: ir.Model, directory: Path, name: str) -> dict[str, 
     if weights_size_bytes(model) <= INLINE_LIMIT_BYTES:
         onnx.save_model(to_proto(model), str(target))
         return {"model": target}
-    data = f"{name}.onnx.data"
-    ir.save(model, target, external_data=data)
-    return {"model": target, "weights": directory / data}
+    return _save_outside(model, directory, name)
 
 
 def weights_size_bytes(model: ir.Model) -> int:
@@ -170,13 +216,16 @@ def from_proto(proto: onnx.ModelProto) -> ir.Model:
 
 
 def _with_weights_in_memory(model: ir.Model) -> ir.Model:
-    if not any(
-        isinstance(value.const_value, ir.ExternalTensor)
-        for value in model.graph.initializers.values()
-    ):
+    if not any(True for _ in _external_tensors(model)):
         return model
     inline = model.clone()
-    for value in inline.graph.initializers.values():
-        if isinstance(value.const_value, ir.ExternalTensor):
-            value.const_value = ir.Tensor(value.const_value.numpy(), name=value.name)
+    bring_weights_to_memory(inline)
     return inline
+
+
+def bring_weights_to_memory(model: ir.Model) -> None:
+    """Reads weights that lie in other files, so that these may be deleted."""
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                value.const_value = ir.Tensor(value.const_value.numpy().copy(), name=value.name)

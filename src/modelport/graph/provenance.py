@@ -28,6 +28,10 @@ _TORCH_CLASSES = "pkg.torch.onnx.class_hierarchy"
 _TORCH_STACK = "pkg.torch.onnx.stack_trace"
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 _LIBRARY = re.compile(r"[\\/](site-packages|dist-packages)[\\/]")
+_EXPORTER = re.compile(
+    r"[\\/](site-packages|dist-packages)[\\/](torch|onnxscript)[\\/]"
+    r"|[\\/]modelport[\\/]frontends[\\/]|[\\/]lib[\\/]python3\.\d+[\\/]\w+\.py$|^<"
+)
 
 
 def module_of(node: ir.Node) -> str:
@@ -79,8 +83,13 @@ def _literal_list(text: str | None) -> list[str]:
 
 
 def user_line(trace: str) -> str | None:
-    """The innermost frame of a stack trace that is not in an installed library, as `file:line`."""
-    own = [match for match in _FRAME.finditer(trace) if not _LIBRARY.search(match["file"])]
+    """The innermost frame of a stack trace that is the user's, as `file:line`.
+
+    That is one outside installed libraries; where there is none, one of the library that defines
+    the model.
+    """
+    frames = [match for match in _FRAME.finditer(trace) if not _EXPORTER.search(match["file"])]
+    own = [match for match in frames if not _LIBRARY.search(match["file"])] or frames
     return f"{PurePath(own[-1]['file']).name}:{own[-1]['line']}" if own else None
 
 

@@ -10,7 +10,7 @@ from modelport.errors import GraphError
 from modelport.types import Array, Dim, Signature, TensorSpec
 
 RANGE = "modelport.range"
-"""Metadata of an input: the bounds of its free dimensions, as `axis:minimum..maximum` items."""
+"""Metadata of an input: the bounds of its free dimensions, as `axis:minimum..maximum/step` items."""
 
 
 _NOT_NUMERIC = (ir.DataType.UNDEFINED, ir.DataType.STRING)
@@ -47,15 +47,16 @@ def _bounds(value: ir.Value) -> dict[int, Dim]:
     found = {}
     for item in value.metadata_props.get(RANGE, "").split():
         axis, _, sizes = item.partition(":")
-        low, _, high = sizes.partition("..")
-        found[int(axis)] = Dim(int(low), int(high) if high else None)
+        bounds, _, step = sizes.partition("/")
+        low, _, high = bounds.partition("..")
+        found[int(axis)] = Dim(int(low), int(high) if high else None, step=int(step or 1))
     return found
 
 
 def set_bounds(value: ir.Value, spec: TensorSpec) -> None:
     """Notes on a graph's input within which bounds its free dimensions may move."""
     items = [
-        f"{axis}:{size.minimum}..{'' if size.maximum is None else size.maximum}"
+        f"{axis}:{size.minimum}..{'' if size.maximum is None else size.maximum}/{size.step}"
         for axis, size in enumerate(spec.shape)
         if isinstance(size, Dim)
     ]

@@ -21,6 +21,7 @@ class OnnxRuntime(Engine):
         opsets=(7, 24),
         quantization="qdq",
         source="https://onnxruntime.ai/docs/reference/compatibility.html",
+        operators=Path(__file__).with_name("operators.json"),
     )
 
     def refuses(self, target: Target) -> str | None:

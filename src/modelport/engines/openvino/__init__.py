@@ -22,6 +22,7 @@ class OpenVino(Engine):
         opsets=(7, 23),
         quantization="qdq",
         source="https://docs.openvino.ai/2026/about-openvino/compatibility-and-support.html",
+        operators=Path(__file__).with_name("operators.json"),
     )
 
     def refuses(self, target: Target) -> str | None:

@@ -1,0 +1,377 @@
+"""Which ONNX operators each engine takes: runs onnx's own node tests, one operator at a time.
+
+    python benchmarks/operator_coverage.py [ENGINE ...]
+
+Writes `src/modelport/engines/<engine>/operators.json`, which `Rules.lacks` reads, for each engine
+named and by default for every one that can be deployed to and is installed here; and then
+`docs/operators.md` from all tables there are. An engine runs in a process of its own, because some
+operators crash some engines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import multiprocessing
+import re
+import sys
+import tempfile
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx  # noqa: TID251 - its backend tests are protos
+import onnx_ir as ir
+from onnx.backend.test.case.node import collect_testcases  # noqa: TID251
+
+from modelport.engines import ENGINES
+from modelport.engines.base import Engine
+from modelport.errors import GraphError, ModelportError
+from modelport.types import Target
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "src" / "modelport" / "engines"
+PAGE = ROOT / "docs" / "operators.md"
+LIMIT_S = 30
+NEWEST_IR = 10
+"""Version of the file format, which engines check; operators do not depend on it."""
+DEFAULT_OPSET = 20
+"""What our exports write unless told otherwise."""
+MOST_CASES = 40
+"""For one operator; the rest are other element types and attributes of it."""
+RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
+          "RandomUniformLike", "Dropout"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model of one operator, what it takes and what it must give."""
+
+    operator: str
+    domain: str
+    model: onnx.ModelProto
+    inputs: list[Any]
+    outputs: list[Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Attributes:
+    word: `right`, `wrong`, `refused`, `crashed`, or `unmeasured` where the contract of our
+        sessions cannot carry its inputs or outputs.
+    reason: the engine's own words where it is not right.
+    old: right only under `DEFAULT_OPSET`, refused under the newer opset of the test.
+    """
+
+    word: str
+    reason: str = ""
+    old: bool = False
+
+
+def cases() -> list[Case]:
+    """Those node tests that hold one node, the plainest first: float before other element types."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they divide by zero on purpose
+        found = [case for case in collect_testcases(None) if _is_single(case)]
+    kept: dict[tuple[str, str], list[Case]] = defaultdict(list)
+    for case in sorted(found, key=lambda case: (_oddity(case.model), case.name)):
+        node = case.model.graph.node[0]
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        inputs, outputs = (list(map(_array, arrays)) for arrays in case.data_sets[0])
+        one = Case(node.op_type, domain, case.model, inputs, outputs)
+        kept[domain, node.op_type].append(one)
+    return [case for key in sorted(kept) for case in kept[key][:MOST_CASES]]
+
+
+def _array(data: Any) -> Any:
+    """Sequences and optional values stay as they are."""
+    if isinstance(data, onnx.TensorProto):
+        return onnx.numpy_helper.to_array(data)
+    return np.asarray(data) if np.isscalar(data) else data
+
+
+def _is_single(case: Any) -> bool:
+    return (
+        case.model is not None
+        and len(case.model.graph.node) == 1
+        and not case.model.functions
+        and "training" not in case.model.graph.node[0].domain
+    )
+
+
+def _oddity(model: onnx.ModelProto) -> int:
+    plain = (onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.BOOL)
+    values = [*model.graph.input, *model.graph.output]
+    return sum(value.type.tensor_type.elem_type not in plain for value in values)
+
+
+def attempt(engine: Engine, case: Case) -> Outcome:
+    """Compiles and runs a case under its own opset, and if that fails under our usual one."""
+    if not _is_numeric(case.model):
+        return Outcome("unmeasured")
+    own = next((e.version for e in case.model.opset_import if e.domain in ("", "ai.onnx")), 0)
+    newest = engine.rules.opsets[1]
+    first = _with_opset(engine, case, min(own, newest))
+    if first.word in ("right", "unmeasured") or min(own, newest) <= DEFAULT_OPSET:
+        return first
+    second = _with_opset(engine, case, DEFAULT_OPSET)
+    return replace(second, old=True) if second.word == "right" else first
+
+
+def _is_numeric(model: onnx.ModelProto) -> bool:
+    """Our sessions carry no text, no sequences and no optional values."""
+    return all(
+        value.type.HasField("tensor_type")
+        and value.type.tensor_type.elem_type != onnx.TensorProto.STRING
+        for value in [*model.graph.input, *model.graph.output]
+    )
+
+
+def _with_opset(engine: Engine, case: Case, opset: int) -> Outcome:
+    """With all inputs free; if that fails, with the first one free, as engines want parameters."""
+    try:
+        proto = _stamped(case, opset)
+    except ValueError as error:
+        return Outcome("refused", str(error))
+    first = _run(engine, proto, case, free=len(case.inputs))
+    if first.word in ("right", "unmeasured") or len(case.inputs) < 2:
+        return first
+    second = _run(engine, proto, case, free=1)
+    return second if second.word == "right" else first
+
+
+def _stamped(case: Case, opset: int) -> onnx.ModelProto:
+    """The model as one of that opset, where the operator is that old."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(case.model)
+    proto.ir_version = min(proto.ir_version, NEWEST_IR)
+    for entry in proto.opset_import:
+        if entry.domain in ("", "ai.onnx") and entry.version > opset:
+            entry.version = opset
+            since = None if case.domain else onnx.defs.get_schema(case.operator).since_version
+            if since is not None and not onnx.defs.has(case.operator, opset):
+                raise ValueError(f"it is of opset {since}, and {opset} is the newest one here")
+    return proto
+
+
+def _run(engine: Engine, proto: onnx.ModelProto, case: Case, free: int) -> Outcome:
+    try:
+        model = ir.from_proto(proto)
+        feeds = _feeds(model, case, free)
+        with tempfile.TemporaryDirectory() as folder:
+            artifact = engine.compile(model, Target(threads=1), Path(folder))
+            with engine.load(artifact, threads=1) as session:
+                outputs = session.run(feeds)
+    except GraphError as error:
+        return Outcome("unmeasured", str(error))
+    except (ModelportError, Exception) as error:
+        return Outcome("refused", " ".join(str(error).split()))
+    return _judged(case, list(outputs.values()))
+
+
+def _feeds(model: ir.Model, case: Case, free: int) -> dict[str, Any]:
+    feeds = {}
+    for index, (value, data) in enumerate(zip(list(model.graph.inputs), case.inputs, strict=True)):
+        if index < free:
+            feeds[str(value.name)] = data
+        else:
+            value.const_value = ir.tensor(np.asarray(data), name=value.name)
+            model.graph.inputs.remove(value)
+            model.graph.register_initializer(value)
+    return feeds
+
+
+def _judged(case: Case, outputs: Sequence[Any]) -> Outcome:
+    if case.operator in RANDOM:
+        return Outcome("right")
+    for got, want in zip(outputs, case.outputs, strict=True):
+        try:
+            np.testing.assert_allclose(
+                np.asarray(got, np.float64), np.asarray(want, np.float64), rtol=1e-2, atol=1e-3
+            )
+        except (AssertionError, TypeError, ValueError) as error:
+            return Outcome("wrong", " ".join(str(error).split())[:200])
+    return Outcome("right")
+
+
+class Worker:
+    """The engine in a process of its own, started again where it dies."""
+
+    def __init__(self, name: str, all_cases: Sequence[Case]) -> None:
+        self._name = name
+        self._cases = all_cases
+        self._start()
+
+    def _start(self) -> None:
+        # Forked, so that it need not make the cases again; this process loads no engine.
+        context = multiprocessing.get_context("fork")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(self._name, self._cases, theirs))
+        self._process.start()
+        theirs.close()
+
+    def ask(self, index: int) -> Outcome:
+        self._pipe.send(index)
+        with contextlib.suppress(EOFError, ConnectionResetError):
+            if self._pipe.poll(LIMIT_S):
+                answer: Outcome = self._pipe.recv()
+                return answer
+        self._process.kill()
+        self._process.join()
+        self._start()
+        return Outcome("crashed", "the process of the engine crashed or hung")
+
+    def close(self) -> None:
+        self._pipe.close()
+        self._process.join(5)
+        self._process.kill()
+
+
+def _serve(name: str, all_cases: Sequence[Case], pipe: Connection) -> None:
+    engine = ENGINES.get(name)
+    warnings.simplefilter("ignore")
+    with contextlib.suppress(EOFError):
+        while True:
+            pipe.send(attempt(engine, all_cases[pipe.recv()]))
+
+
+def measure(name: str, all_cases: Sequence[Case]) -> dict[str, Any]:
+    """The table of an engine: for each domain the operators it takes, and those it lacks."""
+    engine = ENGINES.get(name)
+    outcomes: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
+    worker = Worker(name, all_cases)
+    try:
+        for index, case in enumerate(all_cases):
+            outcomes[case.domain, case.operator].append(worker.ask(index))
+    finally:
+        worker.close()
+    takes: dict[str, dict[str, str]] = defaultdict(dict)
+    lacks: dict[str, dict[str, str]] = defaultdict(dict)
+    until: dict[str, int] = {}
+    for (domain, operator), tried in outcomes.items():
+        counts = Counter(outcome.word for outcome in tried)
+        measured = len(tried) - counts["unmeasured"]
+        if counts["right"]:
+            takes[domain][operator] = f"{counts['right']}/{measured}"
+            if all(outcome.old for outcome in tried if outcome.word == "right"):
+                until[operator] = DEFAULT_OPSET
+        elif measured:
+            failed = next(outcome for outcome in tried if outcome.word != "unmeasured")
+            lacks[domain][operator] = _brief(failed)
+    for domain, operators in _own_operators(name).items():
+        takes[domain].update(dict.fromkeys(operators, "listed"))
+    return {
+        "engine": name,
+        "version": engine.version(),
+        "date": datetime.date.today().isoformat(),
+        "onnx": onnx.__version__,
+        "takes": {domain: takes[domain] for domain in sorted(takes)},
+        "lacks": {domain: lacks[domain] for domain in sorted(lacks)},
+        "until": until,
+    }
+
+
+def _own_operators(name: str) -> dict[str, list[str]]:
+    """Operators of domains of the engine's own, which onnx has no tests for."""
+    if name != "onnxruntime":
+        return {}
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    kernels = state.get_all_opkernel_def()
+    return {"com.microsoft": sorted({k.op_name for k in kernels if k.domain == "com.microsoft"})}
+
+
+def _brief(outcome: Outcome) -> str:
+    if outcome.word == "wrong":
+        return f"it gives wrong results ({outcome.reason[:80]})"
+    words = re.sub(r"^\w+ failed while \w+: ", "", outcome.reason)
+    found = re.search(
+        r"(No conversion rule found[^\n]*?|Could not find an impl[^\n]*?)(\.|$)", words
+    )
+    words = found[1] if found else re.sub(r"(Load model from )?/tmp/\S+( failed:)?", "", words)
+    return words if len(words) <= 160 else f"{words[:159]}…"
+
+
+def page() -> str:
+    tables = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("*/operators.json"))]
+    return "\n".join([*_head(tables), *_rows(tables), *_reasons(tables), ""])
+
+
+def _head(tables: Sequence[dict[str, Any]]) -> Iterator[str]:
+    yield "# Operators"
+    yield ""
+    yield "Which standard operators of ONNX each engine takes. Measured, not read from manuals: each"
+    yield "operator's own tests from the package `onnx` are compiled, run and compared, up to"
+    yield f"{MOST_CASES} of them. A cell counts the tests that pass; `no` means that none does. An"
+    yield "empty cell was not measured: the inputs are text, sequences or optional. Tests of element"
+    yield "types that nobody deploys count too, so 15/40 is no reason to worry."
+    yield ""
+    yield "| engine | version | onnx | measured |"
+    yield "| --- | --- | --- | --- |"
+    for table in tables:
+        yield f"| {table['engine']} | {table['version']} | {table['onnx']} | {table['date']} |"
+    yield ""
+    yield "`python benchmarks/operator_coverage.py` makes this page and the tables that"
+    yield "[the check before an export](preflight.md) reads. Run it again after an engine's update."
+    yield ""
+    yield "## Standard operators"
+    yield ""
+
+
+def _cell(table: dict[str, Any], operator: str) -> str:
+    taken = table["takes"].get("", {}).get(operator)
+    if taken is None:
+        return "no" if operator in table["lacks"].get("", {}) else ""
+    return f"{taken}, to opset {table['until'][operator]}" if operator in table["until"] else taken
+
+
+def _rows(tables: Sequence[dict[str, Any]]) -> Iterator[str]:
+    names = [table["engine"] for table in tables]
+    yield f"| operator | {' | '.join(names)} |"
+    yield f"| --- |{' ---: |' * len(names)}"
+    for operator in sorted(set().union(*(_known(table) for table in tables))):
+        cells = " | ".join(_cell(table, operator) for table in tables)
+        yield f"| {operator} | {cells} |"
+    yield ""
+
+
+def _known(table: dict[str, Any]) -> set[str]:
+    return {*table["takes"].get("", {}), *table["lacks"].get("", {})}
+
+
+def _reasons(tables: Sequence[dict[str, Any]]) -> Iterator[str]:
+    yield "## Why not"
+    yield ""
+    for table in tables:
+        yield f"### {table['engine']}"
+        yield ""
+        for operator, reason in table["lacks"].get("", {}).items():
+            yield f"- `{operator}`: {reason.replace('<', '&lt;').replace('|', '/')}"
+        yield ""
+
+
+def main() -> None:
+    wanted = sys.argv[1:] or [
+        name
+        for name in ENGINES
+        if ENGINES.get(name).deployable and not ENGINES.get(name).available()
+    ]
+    all_cases = cases()
+    print(f"{len(all_cases)} cases")
+    for name in wanted:
+        table = measure(name, all_cases)
+        file = FOLDER / name / "operators.json"
+        file.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        counts = {key: {d: len(v) for d, v in table[key].items()} for key in ("takes", "lacks")}
+        print(file, counts)
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

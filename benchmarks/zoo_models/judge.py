@@ -1,0 +1,163 @@
+"""The zoo's own comparison: the eager module against ONNX Runtime, apart from modelport's checks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from zoo_models.case import flattened
+
+TOLERANCE = 1e-3
+"""Largest relative error of an output that counts as correct."""
+
+MOVEMENT = 1e-2
+"""Least relative change of an output between two inputs that counts as movement."""
+
+_TINY = 1e-6
+
+
+def results_of(value: Any) -> list[np.ndarray | bool | int | float]:
+    """What a module returned, flat: arrays for tensors, and Python's own numbers as they are."""
+    leaves = [
+        leaf for leaf in flattened(value) if isinstance(leaf, (torch.Tensor, bool, int, float))
+    ]
+    return [
+        leaf.detach().cpu().numpy() if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves
+    ]
+
+
+def aligned(want: Sequence[Any], count: int) -> list[np.ndarray]:
+    """The results that a graph of so many outputs can be compared with.
+
+    A graph may hold Python's numbers as constants or leave them out.
+
+    Raises:
+        AssertionError: where the number of outputs fits neither.
+    """
+    tensors = [value for value in want if isinstance(value, np.ndarray)]
+    if count == len(tensors):
+        return tensors
+    assert count == len(want), f"{count} outputs where the module returns {len(tensors)}"
+    return [np.asarray(value) for value in want]
+
+
+def error_of(want: Sequence[np.ndarray], got: Sequence[np.ndarray], *, rows: bool) -> float:
+    """The largest relative error over all outputs; infinite where shapes or kinds differ."""
+    if rows:
+        return max(
+            (_rows_error(*group) for group in _grouped(want, got)), default=math.inf if want else 0
+        )
+    return max(
+        (relative_error(one, other) for one, other in zip(want, got, strict=True)), default=0
+    )
+
+
+def relative_error(want: np.ndarray, got: np.ndarray) -> float:
+    """max|want - got| / max|want|, with NaNs and infinities in the same places.
+
+    Integers and booleans must be equal.
+    """
+    if want.shape != got.shape or want.dtype.kind not in _kin(got.dtype.kind):
+        return math.inf
+    if not want.size:
+        return 0.0
+    if want.dtype.kind in "biu":
+        return 0.0 if np.array_equal(want, got) else math.inf
+    one, other = _wide(want), _wide(got)
+    finite = np.isfinite(one)
+    if not np.array_equal(one[~finite], other[~finite], equal_nan=True):
+        return math.inf
+    if not np.isfinite(other[finite]).all():
+        return math.inf
+    if not finite.any():
+        return 0.0
+    largest = float(np.abs(one[finite]).max())
+    return float(np.abs(one[finite] - other[finite]).max()) / max(largest, _TINY)
+
+
+def _kin(kind: str) -> str:
+    return {"i": "iu", "u": "iu", "b": "b", "f": "fV", "V": "fV", "c": "cf"}.get(kind, kind)
+
+
+def _wide(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+
+
+def _grouped(
+    want: Sequence[np.ndarray], got: Sequence[np.ndarray]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Outputs that describe the same rows, joined: boxes with their scores and labels.
+
+    Those of `[rows, ...]` or `[batch, rows, ...]` belong together where both sizes agree.
+    """
+    groups: dict[tuple[int, ...], tuple[list[np.ndarray], list[np.ndarray]]] = {}
+    for one, other in zip(want, got, strict=True):
+        batched = one.ndim == 3
+        lead = one.shape[:2] if batched else (1, *one.shape[:1])
+        if one.ndim == 0 or other.ndim != one.ndim:
+            return [(one, np.full((1, 1, 1), np.inf))]
+        mine, theirs = groups.setdefault(lead, ([], []))
+        mine.append(_scaled(one, one).reshape(*lead, -1))
+        seen = other.shape[:2] if batched else (1, *other.shape[:1])
+        theirs.append(
+            _scaled(other, one).reshape(*seen, -1) if other.size else np.zeros((*seen, 0))
+        )
+    return [_joined(mine, theirs) for mine, theirs in groups.values()]
+
+
+def _joined(mine: list[np.ndarray], theirs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    one = np.concatenate(mine, axis=-1)
+    if any(part.shape[:2] != theirs[0].shape[:2] for part in theirs):
+        return one, np.full((1, 1, 1), np.inf)
+    return one, np.concatenate(theirs, axis=-1)
+
+
+def _scaled(array: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Divided by the largest value, so that boxes and scores count alike."""
+    finite = reference[np.isfinite(reference)]
+    largest = float(np.abs(finite).max()) if finite.size else 1.0
+    return array.astype(np.float64) / max(largest, _TINY)
+
+
+def _rows_error(want: np.ndarray, got: np.ndarray) -> float:
+    """Each row is matched with the nearest row that is not taken yet."""
+    if want.shape != got.shape:
+        return math.inf
+    worst = 0.0
+    for rows, others in zip(want, got, strict=True):
+        left = list(range(len(others)))
+        for row in rows:
+            distances = np.abs(others[left] - row).max(axis=-1, initial=0.0)
+            nearest = int(distances.argmin())
+            worst = max(worst, float(distances[nearest]))
+            left.pop(nearest)
+    return worst
+
+
+def movement_of(one: Sequence[Any], other: Sequence[Any]) -> float:
+    """How far the outputs move between two inputs: the largest relative change of any of them.
+
+    Outputs of integers or booleans, and outputs of other sizes, move fully where they differ.
+    """
+    changes = [
+        _change(a, b)
+        for a, b in zip(one, other, strict=True)
+        if isinstance(a, np.ndarray) and isinstance(b, np.ndarray)
+    ]
+    return max(changes, default=0.0)
+
+
+def _change(one: np.ndarray, other: np.ndarray) -> float:
+    if one.shape != other.shape:
+        return 1.0
+    if one.dtype.kind in "biu":
+        return float(not np.array_equal(one, other))
+    finite = np.isfinite(one) & np.isfinite(other)
+    if not finite.any():
+        return 0.0
+    a, b = _wide(one)[finite], _wide(other)[finite]
+    return float(np.abs(a - b).max()) / max(float(np.abs(a).max()), _TINY)

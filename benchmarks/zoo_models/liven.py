@@ -1,0 +1,86 @@
+"""Gives an untrained network weights under which its outputs move with its input.
+
+Fresh weights often prove nothing: a layer scale of 1e-6 hides whole branches, a head of zeros hides
+everything, and BatchNorms with the statistics 0 and 1 let signals fade or explode.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+WEAK, STRONG, WANTED = 0.3, 3.0, 0.8
+"""Gains of a matrix: below and above these it is scaled to the wanted one."""
+
+
+def liven(module: nn.Module, feeds: Any) -> nn.Module:
+    """Redraws what is constant, rescales what is weak, and fits every BatchNorm to its activations.
+
+    Seeded; changes the module, and leaves it in inference mode.
+    """
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if parameter.is_floating_point() and parameter.numel():
+                _redraw(name, parameter, generator)
+        _fit_batchnorms(module.eval(), feeds)
+    return module.eval()
+
+
+def _redraw(name: str, parameter: Tensor, generator: torch.Generator) -> None:
+    wide = parameter.numel() > max(parameter.shape, default=1)
+    if parameter.max() == parameter.min():
+        _redraw_constant(name, parameter, wide, generator)
+    elif wide and name.endswith("weight"):
+        gain = float(parameter.std()) * math.sqrt(_fan_in(parameter))
+        if gain < WEAK:
+            parameter.mul_(WANTED / max(gain, 1e-12))
+
+
+def _redraw_constant(name: str, parameter: Tensor, wide: bool, generator: torch.Generator) -> None:
+    value = float(parameter.flatten()[0])
+    if value == 0 and wide:
+        parameter.normal_(0, WANTED / math.sqrt(_fan_in(parameter)), generator=generator)
+    elif value == 1 and parameter.numel() > 1:
+        parameter.uniform_(0.7, 1.3, generator=generator)
+    elif value == 0 and name.endswith(("weight", "gamma", "scale", "gain", "alpha")):
+        parameter.uniform_(0.3, 0.8, generator=generator)
+    elif value == 0:
+        parameter.normal_(0, 0.03, generator=generator)
+    elif abs(value) < 0.2:  # a layer scale
+        parameter.uniform_(0.3, 0.8, generator=generator)
+
+
+def _fan_in(parameter: Tensor) -> int:
+    return max(1, parameter.numel() // parameter.shape[0])
+
+
+def _fit_batchnorms(module: nn.Module, feeds: Any) -> None:
+    """Runs the module once with its BatchNorms in training mode, so that they take averages."""
+    norms = list(_batchnorms(module))
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average
+        norm.train()
+    if norms:
+        call(module, feeds)
+    for norm in norms:
+        # A channel that hardly varied in this small batch would blow up other inputs.
+        norm.running_var.clamp_(min=0.1 * float(norm.running_var.mean()))
+        norm.momentum = 0.1
+        norm.eval()
+
+
+def _batchnorms(module: nn.Module) -> Iterator[nn.modules.batchnorm._BatchNorm]:
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.track_running_stats:
+            yield part
+
+
+def call(module: nn.Module, feeds: Any) -> Any:
+    """Calls a module with inputs by name or by position."""
+    return module(**feeds) if isinstance(feeds, dict) else module(*feeds)

@@ -1,0 +1,143 @@
+"""Writes what the zoo found to `benchmarks/results`: a page to read, and every row to work with."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from zoo_models import GROUPS
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+SIDES = ("ours", "plain")
+TARGET = 0.98
+COLUMNS = (
+    "group", "model", "side", "status", "converted", "error", "movement", "seconds", "checks",
+    "commit", "reason",
+)  # fmt: skip
+TOOLS = (
+    "torch", "torchvision", "timm", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime",
+    "numpy",
+)  # fmt: skip
+
+Record = dict[str, Any]
+
+
+def publish(records: Sequence[Record], commit: str) -> None:
+    """Takes the last outcome of every model: ours at that commit, the plain one at any."""
+    rows = chosen(records, commit)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    _write_csv(rows, RESULTS / "zoo.csv")
+    text = page(rows)
+    (RESULTS / "zoo.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def chosen(records: Sequence[Record], commit: str) -> list[Record]:
+    last: dict[tuple[str, str, str], Record] = {}
+    for record in records:
+        if record["side"] == "plain" or record["commit"] == commit:
+            last[record["group"], record["model"], record["side"]] = record
+    order = list(GROUPS)
+    return sorted(last.values(), key=lambda r: (order.index(r["group"]), r["model"], r["side"]))
+
+
+def _write_csv(rows: Sequence[Record], path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({key: _rounded(row.get(key)) for key in COLUMNS})
+
+
+def _rounded(value: Any) -> Any:
+    return f"{value:.3g}" if isinstance(value, float) else value
+
+
+def page(rows: Sequence[Record]) -> str:
+    lines = [
+        "# The zoo",
+        "",
+        "`modelport.export` beside plain `torch.onnx.export`, default settings both, on the same "
+        "machine. A model is *correct* if ONNX Runtime gives what the eager module gives, within "
+        "0.1 % of the largest value, for two inputs other than the traced one, and for two more of "
+        "a second size, and if the outputs move with the inputs. A *silent error* is a file that "
+        "gives other results, and nobody said so.",
+        "",
+        f"Target: at least {TARGET:.0%} correct, nowhere fewer than the plain exporter, no silent "
+        "errors.",
+        "",
+        *_summary(rows),
+        "",
+        *_failures(rows, "ours", "Not correct with modelport"),
+        *_failures(rows, "plain", "Not correct with plain torch.onnx.export"),
+        _footer(),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _summary(rows: Sequence[Record]) -> list[str]:
+    table = [
+        "| | models | correct | plain | converted | plain | silent errors | plain | median s | plain |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    groups = [group for group in GROUPS if any(row["group"] == group for row in rows)]
+    for group in groups:
+        table.append(_summary_row(group, [row for row in rows if row["group"] == group]))
+    if len(groups) > 1:
+        table.append(_summary_row("**all**", rows))
+    return table
+
+
+def _summary_row(title: str, rows: Sequence[Record]) -> str:
+    cells = [title, str(len({(row["group"], row["model"]) for row in rows}))]
+    by_side = {side: [row for row in rows if row["side"] == side] for side in SIDES}
+    for count in (_correct, _converted, _wrong, _seconds):
+        cells += [count(by_side[side]) for side in SIDES]
+    return f"| {' | '.join(cells)} |"
+
+
+def _correct(rows: Sequence[Record]) -> str:
+    count = sum(row["status"] == "correct" for row in rows)
+    return f"{count} ({count / len(rows):.1%})" if rows else "-"
+
+
+def _converted(rows: Sequence[Record]) -> str:
+    return str(sum(bool(row["converted"]) for row in rows)) if rows else "-"
+
+
+def _wrong(rows: Sequence[Record]) -> str:
+    return str(sum(row["status"] == "wrong" for row in rows)) if rows else "-"
+
+
+def _seconds(rows: Sequence[Record]) -> str:
+    known = [row["seconds"] for row in rows if row.get("seconds") is not None]
+    return f"{statistics.median(known):.1f}" if known else "-"
+
+
+def _failures(rows: Sequence[Record], side: str, title: str) -> list[str]:
+    failed = [row for row in rows if row["side"] == side and row["status"] != "correct"]
+    if not failed:
+        return []
+    lines = [f"## {title}", "", "| model | | reason |", "| --- | --- | --- |"]
+    for row in failed:
+        reason = row["reason"].replace("|", "\\|").replace("<", "&lt;")
+        lines.append(f"| {row['group']}: {row['model']} | {row['status']} | {reason} |")
+    return [*lines, ""]
+
+
+def _footer() -> str:
+    from modelport.machine import describe_machine, versions
+
+    machine = describe_machine()
+    tools = ", ".join(f"{tool} {version}" for tool, version in versions(TOOLS).items())
+    return (
+        f"{datetime.date.today().isoformat()}, {machine['processor']}, {machine['cores']} cores, "
+        f"{machine['architecture']}, {machine['system']}; 1 thread, processor time.\n{tools}.\n"
+        "Every row is in [zoo.csv](zoo.csv). Made by `python benchmarks/zoo.py`; "
+        "see [docs/zoo.md](../../docs/zoo.md)."
+    )

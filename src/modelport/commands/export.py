@@ -1,0 +1,80 @@
+"""The command `export`."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modelport.commands import source as said
+from modelport.commands.common import Json, err, out, print_json
+from modelport.frontends.options import AUTO, TIME_LIMIT_S
+
+
+def export(
+    source: said.Source,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .onnx file to write.")],
+    weights: said.Weights = None,
+    input: said.Inputs = None,
+    input_names: said.InputNames = None,
+    output_names: said.OutputNames = None,
+    module: said.Module = None,
+    outputs: said.Outputs = None,
+    opset: said.Opset = None,
+    exporter: said.Exporter = AUTO,
+    cross_check: said.CrossCheck = False,
+    branches: said.Branches = None,
+    state: said.State = False,
+    optimize: Annotated[bool, typer.Option(help="Run the portable passes.")] = True,
+    check: Annotated[bool, typer.Option(help="Compare the graph with the source.")] = True,
+    weights_in: Annotated[
+        str, typer.Option(help="inside the file, outside beside it, nowhere, or auto.")
+    ] = "auto",
+    initializers_as_inputs: Annotated[
+        bool, typer.Option("--initializers-as-inputs", help="List weights among the inputs too.")
+    ] = False,
+    explain_rewrites: said.ExplainRewrites = False,
+    trust: said.Trust = False,
+    time_limit: said.TimeLimit = TIME_LIMIT_S,
+    as_json: Json = False,
+) -> None:
+    """Export a model to ONNX, prove the graph equal to it, and optimise it."""
+    options = said.options_of(
+        opset=opset,
+        exporter=exporter,
+        cross_check=cross_check,
+        module=module,
+        outputs=outputs,
+        input_names=input_names,
+        output_names=output_names,
+        branches=branches,
+        state=state,
+        trust=trust,
+        time_limit=time_limit,
+    )
+    from modelport.export import STAGES
+    from modelport.export import export as run_export
+    from modelport.progress import Silent, Told
+    from modelport.show import show_exported
+
+    with nullcontext(Silent()) if as_json else Told(err, STAGES) as progress:
+        exported = run_export(
+            source,
+            input,
+            output=output,
+            weights=weights,
+            options=options,
+            optimize=optimize,
+            check=check,
+            weights_in=weights_in,
+            initializers_as_inputs=initializers_as_inputs,
+            progress=progress,
+        )
+    if as_json:
+        print_json(exported.to_json())
+        return
+    show_exported(out, exported)
+    if explain_rewrites:
+        out.print("\n".join(said.rewrite_lines(exported.rewrites)), markup=False, highlight=False)

@@ -1,0 +1,99 @@
+"""Commands that list what there is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from modelport.commands.common import Json, out, print_json, show_list
+
+
+def engines(as_json: Json = False) -> None:
+    """List the engines, and whether this machine can use them."""
+    from modelport.engines import ENGINES
+    from modelport.types import Target
+
+    rows = []
+    for name in ENGINES:
+        engine = ENGINES.get(name)
+        here = [p for p in engine.precisions if engine.refuses(Target(precision=p)) is None]
+        reason = engine.available()
+        rows.append(
+            {
+                "name": name,
+                "version": engine.version(),
+                "precisions": ", ".join(here),
+                "status": reason or ("ready" if engine.deployable else "ready (for tests)"),
+            }
+        )
+    show_list("engine", rows, as_json)
+
+
+def passes(as_json: Json = False) -> None:
+    """List the passes in the order they run, with the reason for that order."""
+    from modelport.passes import PASSES
+    from modelport.passes.pipelines import PORTABLE
+
+    reasons = dict(PORTABLE)
+    rows = []
+    for name in sorted(PASSES, key=[*reasons, *PASSES].index):
+        step = PASSES.get(name)
+        exact = "exact" if step.exact else "up to rounding"
+        rows.append(
+            {"name": name, "does": step.summary, "result": exact, "why here": reasons.get(name, "")}
+        )
+    show_list("pass", rows, as_json)
+
+
+def schemes(as_json: Json = False) -> None:
+    """List the quantization schemes."""
+    from modelport.quantize import SCHEMES
+    from modelport.quantize.nncf import available
+
+    rows = [
+        {"name": name, "does": SCHEMES.get(name).summary, "status": available() or "ready"}
+        for name in SCHEMES
+    ]
+    show_list("scheme", rows, as_json)
+
+
+def tasks(as_json: Json = False) -> None:
+    """List the tasks."""
+    from modelport.runtime.tasks import TASKS
+
+    rows = [{"name": name, "gives": TASKS.get(name).summary} for name in TASKS]
+    show_list("task", rows, as_json)
+
+
+def rewrites(
+    name: Annotated[str | None, typer.Argument(help="Explain this one.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the rewrites, or explain one: what it replaces while exporting, and who needs it."""
+    from modelport.frontends.rewrites import REWRITES, rows
+
+    if name is not None:
+        REWRITES.get(name)
+    found = [row for row in rows() if name in (None, row["name"])]
+    if as_json:
+        print_json(found)
+    elif name is None:
+        columns = ("name", "target", "needed_by", "status")
+        show_list("rewrite", [{c: row[c] for c in columns} for row in found], as_json)
+    else:
+        for key, text in found[0].items():
+            out.print(f"{key.replace('_', ' ')}: {text}", markup=False, highlight=False)
+
+
+def codebases(as_json: Json = False) -> None:
+    """List the model libraries whose models can be named, as in timm:resnet18."""
+    from modelport.codebases import CODEBASES
+
+    rows = []
+    for name in CODEBASES:
+        codebase = CODEBASES.get(name)
+        rows.append(
+            {"name": name, "does": codebase.summary, "status": codebase.available() or "ready"}
+        )
+    show_list("codebase", rows, as_json)

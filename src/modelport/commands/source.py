@@ -1,0 +1,99 @@
+"""Options of every command that opens a source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modelport.commands.common import split
+from modelport.frontends.options import AUTO, TIME_LIMIT_S, ExportOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="FILE.py:FUNCTION, CODEBASE:NAME such as timm:resnet18, or a model file: .onnx, .pt2, .pt."
+    ),
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        help="Input such as image=1x3x224x224, x=1..16x3x224..640/32x224..640/32 or "
+        "ids:int64=n[1..8]x128; repeatable.",
+    ),
+]
+Weights = Annotated[Path | None, typer.Option(help="State dict: .pth or .safetensors.")]
+Opset = Annotated[int | None, typer.Option(help="Opset to export.")]
+InputNames = Annotated[str | None, typer.Option(help="Names of the inputs, joined by commas.")]
+OutputNames = Annotated[str | None, typer.Option(help="Names of the outputs, joined by commas.")]
+Module = Annotated[str | None, typer.Option(help="Export this part: a path such as backbone.")]
+Outputs = Annotated[
+    str | None,
+    typer.Option(help="Give what these modules return, such as head.cls_convs,neck."),
+]
+Exporter = Annotated[str, typer.Option(help="auto, torch.export or torchscript.")]
+CrossCheck = Annotated[
+    bool, typer.Option("--cross-check", help="Run both exporters; keep the better correct graph.")
+]
+Branches = Annotated[
+    str | None,
+    typer.Option(help="join: export every way through data-dependent ifs, joined with If."),
+]
+State = Annotated[
+    bool, typer.Option("--state", help="Make buffers that change inputs and outputs.")
+]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Unpickle files, which can run any code in them.")
+]
+TimeLimit = Annotated[
+    float, typer.Option(help="Seconds that opening and exporting may take, each.")
+]
+ExplainRewrites = Annotated[
+    bool, typer.Option("--explain-rewrites", help="Say which rewrites took part, and where.")
+]
+
+
+def options_of(
+    *,
+    opset: int | None = None,
+    exporter: str = AUTO,
+    cross_check: bool = False,
+    module: str | None = None,
+    outputs: str | None = None,
+    input_names: str | None = None,
+    output_names: str | None = None,
+    branches: Any = None,
+    state: bool = False,
+    trust: bool = False,
+    time_limit: float = TIME_LIMIT_S,
+) -> ExportOptions:
+    return ExportOptions(
+        opset=opset,
+        exporter=exporter,
+        cross_check=cross_check,
+        module=module,
+        outputs=tuple(split(outputs) or ()),
+        input_names=split(input_names),
+        output_names=split(output_names),
+        branches=branches,
+        state=state,
+        trust=trust,
+        time_limit_s=time_limit,
+    )
+
+
+def rewrite_lines(fired: Sequence[Any]) -> list[str]:
+    """One line for each rewrite and place, or one that says there were none."""
+    if not fired:
+        return ["No rewrite took part."]
+    return [
+        f"{each.rewrite} at {each.where or 'a place unknown'}"
+        + (f" in {each.module_path}" if each.module_path else "")
+        + (f", {each.count} times" if each.count > 1 else "")
+        for each in fired
+    ]

@@ -1,0 +1,212 @@
+"""One shape of module for every exporter: flat tensors in, flat tensors out.
+
+Users' modules take dictionaries, dataclasses and optional arguments, and return nested results. The
+adapter stands around such a module, so an exporter need not know of any of that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_map_only
+
+from modelport.errors import UsageError
+from modelport.frontends.inputs import Inputs, leaves
+
+PREFIX = "model"
+"""Name of the user's module inside the adapter; `unprefixed` takes it off module paths."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a module returned: its tensors by name, and the names of what is no tensor."""
+
+    tensors: dict[str, torch.Tensor]
+    left_out: list[str]
+
+
+class Adapter(nn.Module):
+    """Calls the module with the tree that its flat inputs stand for, and flattens what it returns.
+
+    Args:
+        cuts: paths of modules whose outputs are returned in place of the model's own; what follows
+            the last of them is not even run.
+        state: names of buffers that become inputs, and with their values after the call outputs.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        inputs: Inputs,
+        *,
+        cuts: Sequence[str] = (),
+        state: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        self.add_module(PREFIX, module)
+        self._inputs = inputs
+        self._cuts = list(cuts)
+        self._state = list(state)
+        self.train(module.training)
+
+    @property
+    def module(self) -> nn.Module:
+        found = getattr(self, PREFIX)
+        assert isinstance(found, nn.Module)
+        return found
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(_apart(self.results(*tensors).tensors, tensors))
+
+    def results(self, *tensors: torch.Tensor) -> Results:
+        count = len(tensors) - len(self._state)
+        with _replaced(self.module, dict(zip(self._state, tensors[count:], strict=True))) as state:
+            args, kwargs = self._inputs.bind(tensors[:count])
+            found = _flat(self._call(args, kwargs))
+            found.tensors.update(state())
+        return found
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not self._cuts:
+            return self.module(*args, **kwargs)
+        with _Taps(self.module, self._cuts) as taps, suppress(_AllReached):
+            self.module(*args, **kwargs)
+        return taps.found()
+
+
+class _AllReached(Exception):
+    """Every wanted output is there; nothing after it need run."""
+
+
+class _Taps:
+    """Keeps what named modules return, while the context is open."""
+
+    def __init__(self, module: nn.Module, paths: Sequence[str]) -> None:
+        self._wanted = list(paths)
+        self._parts = {path: part(module, path) for path in paths}
+        self._seen: dict[str, Any] = {}
+        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> _Taps:
+        for path, module in self._parts.items():
+            self._hooks.append(module.register_forward_hook(self._keeper(path)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _keeper(self, path: str) -> Any:
+        def keep(_: nn.Module, __: Any, result: Any) -> None:
+            # Of several calls the last counts; what follows may change the tensor in place.
+            self._seen[path] = tree_map_only(torch.Tensor, torch.clone, result)
+            if len(self._seen) == len(self._wanted):
+                raise _AllReached
+
+        return keep
+
+    def found(self) -> dict[str, Any]:
+        missing = [path for path in self._wanted if path not in self._seen]
+        if missing:
+            raise UsageError(
+                f"The model never runs {', '.join(missing)} on its inputs",
+                hint="Choose modules whose forward is called",
+            )
+        return {path: self._seen[path] for path in self._wanted}
+
+
+def part(module: nn.Module, path: str) -> nn.Module:
+    """The module at that dotted path; raises UsageError that offers the nearest ones."""
+    known: dict[str, nn.Module] = dict(module.named_modules())
+    if path in known:
+        return known[path]
+    near = difflib.get_close_matches(path, list(known), n=3)
+    top = [name for name, _ in module.named_children()]
+    raise UsageError(
+        f"{type(module).__name__} has no module {path!r}",
+        expected=f"a path below one of {', '.join(top)}" if top else None,
+        hint=f"Perhaps you meant {' or '.join(map(repr, near))}" if near else None,
+    )
+
+
+def _flat(result: Any) -> Results:
+    entries = list(leaves(result))
+    if not _has_keys(result):
+        entries = list(zip(_positions(entries), (value for _, value in entries), strict=True))
+    tensors = {name: value for name, value in entries if isinstance(value, torch.Tensor)}
+    left_out = [
+        f"{name} ({type(value).__name__})"
+        for name, value in entries
+        if not isinstance(value, torch.Tensor) and value is not None
+    ]
+    return Results(tensors, left_out)
+
+
+def _positions(entries: list[tuple[str, Any]]) -> list[str]:
+    """`output` for a single tensor, else `output_0` on; with the keys of what is inside."""
+    if any(not part.isdigit() for name, _ in entries for part in name.split(".") if part):
+        return [f"output_{name}" if name else "output" for name, _ in entries]
+    tensors = [isinstance(value, torch.Tensor) for _, value in entries]
+    if sum(tensors) == 1:
+        return [
+            ("output" if is_one else f"output_{name}")
+            for is_one, (name, _) in zip(tensors, entries, strict=True)
+        ]
+    counts = accumulate(tensors, initial=0)
+    return [
+        f"output_{count}" if is_one else f"output at {name}"
+        for is_one, count, (name, _) in zip(tensors, counts, entries, strict=False)
+    ]
+
+
+def _has_keys(result: Any) -> bool:
+    return (
+        isinstance(result, Mapping)
+        or dataclasses.is_dataclass(result)
+        or hasattr(result, "_fields")
+    )
+
+
+def _apart(
+    results: dict[str, torch.Tensor], inputs: Sequence[torch.Tensor]
+) -> Iterator[torch.Tensor]:
+    """A graph's outputs are values of their own: neither an input nor another output."""
+    seen = {id(tensor) for tensor in inputs}
+    for tensor in results.values():
+        yield tensor.clone() if id(tensor) in seen else tensor
+        seen.add(id(tensor))
+
+
+@contextmanager
+def _replaced(module: nn.Module, state: dict[str, torch.Tensor]) -> Iterator[Any]:
+    """Puts tensors in the place of buffers; the yielded call gives what they have become."""
+    owners = {name: _owner(module, name) for name in state}
+    before = {name: owner._buffers[key] for name, (owner, key) in owners.items()}
+    try:
+        for name, (owner, key) in owners.items():
+            owner._buffers[key] = state[name].clone()  # an input must not change under its caller
+        yield lambda: {f"{name}.next": o._buffers[key] for name, (o, key) in owners.items()}
+    finally:
+        for name, (owner, key) in owners.items():
+            owner._buffers[key] = before[name]
+
+
+def _owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
+    path, _, key = name.rpartition(".")
+    owner = module.get_submodule(path)
+    if key not in owner._buffers:
+        raise UsageError(f"{type(module).__name__} has no buffer {name!r}")
+    return owner, key
+
+
+def unprefixed(path: str) -> str:
+    """A path inside the adapter as the user knows it."""
+    return "" if path == PREFIX else path.removeprefix(f"{PREFIX}.")

@@ -1,0 +1,107 @@
+"""What every exporter is given, and what is done to every graph that one has written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+
+import onnx_ir as ir
+import torch
+
+from modelport.frontends.adapter import PREFIX, Adapter, unprefixed
+from modelport.frontends.rewrites import Applied, Fired, Rewrite, applied
+from modelport.graph import invariants, provenance
+from modelport.graph.query import set_bounds
+from modelport.types import TensorSpec
+
+
+@dataclass
+class Job:
+    """Attributes:
+    specs: names and sizes of the inputs of the adapter, by position.
+    examples: tensors of those sizes to trace with; free sizes must be 2 or more.
+    opset: version of the standard operators to write; None takes the exporter's default.
+    fired: rewrites that took part, noted while exporting.
+    """
+
+    adapter: Adapter
+    specs: Sequence[TensorSpec]
+    examples: tuple[torch.Tensor, ...]
+    output_names: Sequence[str]
+    output_ranks: Sequence[int] = ()
+    opset: int | None = None
+    engine: str | None = None
+    rewrites: Sequence[Rewrite] = ()
+    fired: list[Fired] = field(default_factory=list)
+
+    def rewritten(self, exporter: str) -> AbstractContextManager[Applied]:
+        return applied(
+            self.adapter, exporter=exporter, engine=self.engine, extra=list(self.rewrites)
+        )
+
+    def note(self, fired: Sequence[Fired]) -> None:
+        """Keeps what took part, under the user's own module paths."""
+        self.fired = [
+            replace(each, module_path=each.module_path and unprefixed(each.module_path))
+            for each in fired
+        ]
+
+
+def finished(model: ir.Model, job: Job) -> ir.Model:
+    """Names, bounds and provenance as every graph of ours has them."""
+    for value, spec in zip(model.graph.inputs, job.specs, strict=True):
+        set_bounds(value, spec)
+    for value, rank in zip(model.graph.outputs, job.output_ranks, strict=False):
+        if value.shape is None:  # behind a Loop or If of a script
+            value.shape = ir.Shape([f"{value.name}_{axis}" for axis in range(rank)])
+    _name_free_dimensions(model, job.specs)
+    provenance.adopt_torch_metadata(model)
+    _remove_prefix(model)
+    provenance.name_nodes(model)
+    invariants.check(model)
+    return model
+
+
+def _name_free_dimensions(model: ir.Model, specs: Sequence[TensorSpec]) -> None:
+    """Calls the exporter's symbols (`s23`) as the user does, else by the input and axis they begin at."""
+    names: dict[str | None, str] = {
+        size.value: _given_name(spec, axis) or f"{value.name}_{axis}"
+        for value, spec in reversed(list(zip(model.graph.inputs, specs, strict=True)))
+        for axis, size in enumerate(value.shape.dims if value.shape else ())
+        if not isinstance(size, int) and size.value
+    }
+    results = [value for node in model.graph.all_nodes() for value in node.outputs]
+    for value in [*model.graph.inputs, *results]:
+        if value.shape is not None and any(_symbol(size) in names for size in value.shape.dims):
+            value.shape = ir.Shape([names.get(_symbol(size), size) for size in value.shape.dims])
+
+
+def _symbol(size: int | ir.SymbolicDim) -> str | None:
+    return None if isinstance(size, int) else size.value
+
+
+def _given_name(spec: TensorSpec, axis: int) -> str | None:
+    size = spec.shape[axis]
+    return None if isinstance(size, int) else size.name
+
+
+def _remove_prefix(model: ir.Model) -> None:
+    """Takes the adapter off the paths of modules and the names of weights."""
+    for node in model.graph.all_nodes():
+        path = node.metadata_props.get(provenance.MODULE)
+        if path is not None:
+            node.metadata_props[provenance.MODULE] = unprefixed(path)
+        if node.metadata_props.get(provenance.CLASS, "").startswith(_ADAPTER):
+            del node.metadata_props[provenance.CLASS]
+    taken = {value.name for node in model.graph.all_nodes() for value in node.outputs}
+    taken |= {value.name for value in model.graph.inputs}
+    for name, value in list(model.graph.initializers.items()):
+        plain = unprefixed(name)
+        if name.startswith(f"{PREFIX}.") and plain not in taken | set(model.graph.initializers):
+            del model.graph.initializers[name]
+            value.name = plain
+            model.graph.initializers[plain] = value
+
+
+_ADAPTER = Adapter.__module__

@@ -1,0 +1,164 @@
+"""Keeps what may hang or crash from taking the job down: a deadline, and a child process."""
+
+from __future__ import annotations
+
+import faulthandler
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from modelport.errors import ExportError, ModelportError, SourceError
+
+GRACE_S = 30.0
+"""How long code that never comes back to Python may go on after the limit."""
+
+
+@contextmanager
+def deadline(seconds: float, doing: str) -> Iterator[None]:
+    """Stops what runs in the context after that time.
+
+    Python code is stopped where it is, and the error names the line. Compiled code that does not come
+    back to Python ends the process with every thread's stack, a while later. In other threads than
+    the main one there is no such alarm, and nothing is stopped.
+
+    Raises:
+        SourceError: where the time is up.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
+        yield
+        return
+
+    def stop(_: int, frame: FrameType | None) -> None:
+        place = _line_of(frame)
+        raise SourceError(
+            f"{doing} was stopped after {seconds:g} s{f' at {place}' if place else ''}",
+            hint="Look for a loop without end or a download at that line, or raise --time-limit",
+        )
+
+    before = signal.signal(signal.SIGALRM, stop)
+    start = time.monotonic()
+    outer, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
+    watching = _watch(seconds + GRACE_S)
+    try:
+        yield
+    finally:
+        if watching:
+            faulthandler.cancel_dump_traceback_later()
+        signal.signal(signal.SIGALRM, before)
+        # An alarm that was set around this one goes on with the time it has left.
+        left = max(outer - (time.monotonic() - start), 0.001) if outer else 0
+        signal.setitimer(signal.ITIMER_REAL, left)
+
+
+def _watch(seconds: float) -> bool:
+    """Ends the process then; needs a real stream for what it has to say, which notebooks lack."""
+    if sys.__stderr__ is None:
+        return False
+    try:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)
+    except (AttributeError, OSError, RuntimeError, ValueError):
+        return False
+    return True
+
+
+def _line_of(frame: FrameType | None) -> str | None:
+    """The innermost line outside installed packages, Python itself and modelport."""
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not (file.startswith("<") or any(part in file for part in _NOT_THE_USERS)):
+            return f"{Path(file).name}:{frame.f_lineno}"
+        frame = frame.f_back
+    return None
+
+
+_NOT_THE_USERS = (
+    f"{os.sep}site-packages{os.sep}",
+    str(Path(traceback.__file__).parent),
+    str(Path(__file__).parents[1]),
+)
+
+
+def in_child(
+    work: Callable[[Path], None], seconds: float, doing: str
+) -> tempfile.TemporaryDirectory[str]:
+    """Runs `work(folder)` in a child process that shares this one's memory as it is now.
+
+    Its prints are lost, its exceptions come here as they were if they are ours, and a crash is an
+    error. Where the system cannot fork, it runs in this process.
+
+    Returns:
+        The folder, for the caller to read and to clean up.
+
+    Raises:
+        ExportError: where the child crashes or takes longer than that.
+        ModelportError: whatever `work` raises of ours.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="modelport-")
+    try:
+        if "fork" not in multiprocessing.get_all_start_methods():
+            work(Path(folder.name))
+        else:
+            _run_child(work, Path(folder.name), seconds, doing)
+    except BaseException:
+        folder.cleanup()
+        raise
+    return folder
+
+
+def _run_child(work: Callable[[Path], None], folder: Path, seconds: float, doing: str) -> None:
+    child = multiprocessing.get_context("fork").Process(target=_child, args=(work, folder))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads: the child uses one alone
+        child.start()
+    child.join(seconds)
+    if child.is_alive():
+        child.kill()
+        child.join()
+        raise ExportError(
+            f"{doing} was stopped after {seconds:g} s",
+            hint="Raise --time-limit, or use a smaller input",
+        )
+    told = folder / _ERROR
+    if told.exists():
+        error: Any = pickle.loads(told.read_bytes())  # noqa: S301  (our own child wrote it)
+        raise error
+    if child.exitcode != 0:
+        raise ExportError(
+            f"{doing} crashed: {_ending(child.exitcode)}",
+            hint="The exporter itself failed; choose the other one with --exporter",
+        )
+
+
+_ERROR = "error.pickle"
+
+
+def _child(work: Callable[[Path], None], folder: Path) -> None:
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    try:
+        work(folder)
+    except ModelportError as error:
+        (folder / _ERROR).write_bytes(pickle.dumps(error))
+    except Exception as error:
+        told = ExportError(f"{type(error).__name__}: {' '.join(str(error).split())[:400]}")
+        (folder / _ERROR).write_bytes(pickle.dumps(told))
+    os._exit(0)  # leaves without running what the parent registered for its own end
+
+
+def _ending(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"the process was ended by {signal.Signals(-code).name}"
+    return f"the process left with status {code}"

@@ -1,0 +1,86 @@
+"""Rewrites: what is replaced while exporting, before there is a graph."""
+
+from __future__ import annotations
+
+from modelport.frontends.rewrites.apply import Applied, applied
+from modelport.frontends.rewrites.base import (
+    EXPORTERS,
+    FunctionRewrite,
+    ModuleRewrite,
+    OperatorRewrite,
+    Rewrite,
+)
+from modelport.frontends.rewrites.choose import all_status
+from modelport.frontends.rewrites.decorators import function, module, operator
+from modelport.frontends.rewrites.fired import Fired
+from modelport.registry import Registry
+
+__all__ = [
+    "EXPORTERS",
+    "REWRITES",
+    "Applied",
+    "Fired",
+    "FunctionRewrite",
+    "ModuleRewrite",
+    "OperatorRewrite",
+    "Rewrite",
+    "applied",
+    "function",
+    "module",
+    "operator",
+    "rows",
+]
+
+BUILTINS: dict[str, str] = {
+    "pad_circular": "modelport.frontends.rewrites.pad_circular:PadCircular",
+    "pool_average": "modelport.frontends.rewrites.pool_average:PoolAverage",
+    "pool_adaptive_average": "modelport.frontends.rewrites.pool_adaptive_average:PoolAdaptiveAverage",
+    "pool_adaptive_max": "modelport.frontends.rewrites.pool_adaptive_max:PoolAdaptiveMax",
+    "resize_nearest": "modelport.frontends.rewrites.resize_nearest:ResizeNearest",
+    "attention_fast_path": "modelport.frontends.rewrites.transformer:FastPath",
+    "detect_causal_mask": "modelport.frontends.rewrites.transformer:DetectCausalMask",
+    "encoder_padding": "modelport.frontends.rewrites.transformer:EncoderPadding",
+    "lstm": "modelport.frontends.rewrites.recurrent:Lstm",
+    "gru": "modelport.frontends.rewrites.recurrent:Gru",
+    "rnn": "modelport.frontends.rewrites.recurrent:Rnn",
+    "fourier_of_real": "modelport.frontends.rewrites.fourier:FourierOfReal",
+    "fourier_of_complex": "modelport.frontends.rewrites.fourier:FourierOfComplex",
+    "fourier_to_real": "modelport.frontends.rewrites.fourier:FourierToReal",
+    "complex_unsqueeze": "modelport.frontends.rewrites.complex_numbers:ComplexUnsqueeze",
+    "complex_exp": "modelport.frontends.rewrites.complex_numbers:ComplexExp",
+    "roll": "modelport.frontends.rewrites.roll:Roll",
+    "tensor_split": "modelport.frontends.rewrites.tensor_split:TensorSplit",
+    "linspace": "modelport.frontends.rewrites.linspace:Linspace",
+    "cumprod": "modelport.frontends.rewrites.scan:CumulativeProduct",
+    "cummax": "modelport.frontends.rewrites.scan:CumulativeMaximum",
+    "cummin": "modelport.frontends.rewrites.scan:CumulativeMinimum",
+    "kthvalue": "modelport.frontends.rewrites.order:KthValue",
+    "median": "modelport.frontends.rewrites.order:Median",
+    "median_along": "modelport.frontends.rewrites.order:MedianAlong",
+    "sort_stable": "modelport.frontends.rewrites.order:SortStable",
+    "searchsorted": "modelport.frontends.rewrites.lookup:SearchSorted",
+    "masked_select": "modelport.frontends.rewrites.lookup:MaskedSelect",
+    "embedding_bag": "modelport.frontends.rewrites.lookup:EmbeddingBag",
+    "deform_conv": "modelport.frontends.rewrites.deform_conv:DeformConv",
+}
+
+REWRITES: Registry[Rewrite] = Registry("rewrite", BUILTINS)
+
+
+def rows() -> list[dict[str, str]]:
+    """One row for each rewrite, for listings."""
+    members = [REWRITES.get(name) for name in REWRITES]
+    status = all_status(members)
+    return [
+        {
+            "name": each.name,
+            "kind": each.kind,
+            "target": each.target,
+            "scope": each.scope,
+            "exporters": ", ".join(each.exporters),
+            "needed_by": each.needed_by,
+            "summary": each.summary,
+            "status": status[each.name],
+        }
+        for each in members
+    ]

@@ -1,0 +1,32 @@
+"""Rolling by a number that depends on a size.
+
+The translation of torch's exporter writes shifts as attributes, which have to be numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from modelport.frontends.rewrites.base import OperatorRewrite
+
+
+class Roll(OperatorRewrite):
+    name = "roll"
+    summary = "writes a roll by a free number as a concatenation"
+    needed_by = "torch.roll(x, x.shape[2] // 2, 2), torch.fft.fftshift with free sizes"
+    target = "aten::roll"
+
+    def decomposition(self) -> Callable[..., Any]:
+        return _roll
+
+
+def _roll(x: torch.Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Any:
+    if not dims or all(isinstance(shift, int) for shift in shifts):
+        return NotImplemented
+    for shift, dim in zip(shifts, dims, strict=True):
+        index = torch.arange(x.shape[dim], device=x.device)
+        x = x.index_select(dim, (index - shift) % x.shape[dim])
+    return x

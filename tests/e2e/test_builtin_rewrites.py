@@ -1,0 +1,327 @@
+"""Each built-in rewrite with a model that needs it.
+
+Without the rewrite the export fails, an engine refuses the graph, or the numbers are wrong: should that
+end one day, the test fails and the rewrite can go. With it the graph gives what the module gives, on two
+inputs and on another size, in ONNX Runtime and in OpenVINO.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from documents import prose
+from modelport.frontends import rewrites
+from modelport.frontends.rewrites import REWRITES
+from support import ROOT
+
+openvino = pytest.importorskip("openvino")
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of torch about itself
+
+
+class Call(nn.Module):
+    """A module of one function."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.function(x)
+
+
+@dataclass(frozen=True)
+class Need:
+    """A model that needs a rewrite.
+
+    Attributes:
+        sizes: of the traced input, then another; axes in which they differ are free.
+        fails: where it fails without the rewrite: `export`, `onnxruntime` or `openvino`.
+        make: gives an input of a size; numbers around zero by default.
+        engines: those that must agree with it.
+    """
+
+    model: Callable[[], nn.Module]
+    sizes: tuple[tuple[int, ...], tuple[int, ...]]
+    fails: str = "export"
+    make: Callable[[Sequence[int]], torch.Tensor] = torch.randn
+    exporter: str = "torch.export"
+    engines: tuple[str, ...] = ("onnxruntime", "openvino")
+
+
+def of(function: Callable[..., Any]) -> Callable[[], nn.Module]:
+    return lambda: Call(function)
+
+
+def whole(below: int) -> Callable[[Sequence[int]], torch.Tensor]:
+    return lambda size: torch.randint(0, below, tuple(size))
+
+
+class Encoder(nn.Module):
+    """Two sequences; of the second the last elements are padding, as many as x says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, norm=nn.LayerNorm(8))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        length = (x[:, 0, 0].abs() * 3).long().clamp(1, 4)
+        padded = torch.arange(x.shape[1]) >= length[:, None]
+        return self.encoder(x, src_key_padding_mask=padded)
+
+
+class Decoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerDecoderLayer(8, 2, 16, batch_first=True)
+        self.decoder = nn.TransformerDecoder(layer, 1)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1])
+        return self.decoder(x, x, tgt_mask=mask)
+
+
+def rotated(x: torch.Tensor) -> torch.Tensor:
+    angle = torch.outer(torch.arange(x.shape[1]).float(), torch.tensor([1.0, 0.1]))
+    turn = torch.polar(torch.ones_like(angle), angle)
+    pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
+    return torch.view_as_real(pairs * turn[None]).flatten(2)
+
+
+IMAGE = ((2, 4, 8, 10), (3, 4, 12, 14))
+TABLE = ((2, 6), (5, 9))
+SEQUENCE = ((2, 5, 8), (3, 7, 8))
+BATCH = ((2, 4, 8, 10), (3, 4, 8, 10))
+
+NEEDS: dict[str, list[Need]] = {
+    "pad_circular": [
+        Need(
+            lambda: nn.Conv2d(4, 6, 3, padding=1, padding_mode="circular"), IMAGE, fails="openvino"
+        )
+    ],
+    "pool_average": [
+        Need(lambda: nn.AvgPool2d(3, 2, divisor_override=4), IMAGE, fails="onnxruntime"),
+        Need(lambda: nn.AvgPool2d(3, 2, 1, divisor_override=4), IMAGE, fails="onnxruntime",
+             exporter="torchscript"),
+        Need(lambda: nn.AvgPool2d(3, 2, 1, ceil_mode=True), IMAGE, fails="openvino"),
+    ],
+    "pool_adaptive_average": [
+        Need(lambda: nn.AdaptiveAvgPool2d((None, 1)), IMAGE, fails="onnxruntime"),
+    ],
+    "pool_adaptive_max": [
+        Need(lambda: nn.AdaptiveMaxPool2d((3, 7)), IMAGE),
+        Need(lambda: nn.AdaptiveMaxPool2d((3, 7), return_indices=True), IMAGE),
+    ],
+    "resize_nearest": [
+        Need(of(lambda x: functional.interpolate(x, scale_factor=0.6, recompute_scale_factor=True)),
+             IMAGE, fails="onnxruntime"),
+        Need(of(lambda x: functional.interpolate(x, size=(4, 8))),
+             ((2, 4, 8, 14), (3, 4, 12, 14)), fails="onnxruntime"),
+    ],
+    "attention_fast_path": [
+        Need(lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), SEQUENCE,
+             exporter="torchscript"),
+    ],
+    "detect_causal_mask": [Need(Decoder, SEQUENCE)],
+    "encoder_padding": [Need(Encoder, SEQUENCE, fails="onnxruntime")],
+    "lstm": [
+        Need(lambda: nn.LSTM(8, 6, 2, batch_first=True, bidirectional=True), SEQUENCE),
+        Need(lambda: nn.LSTM(8, 6, bias=False), ((5, 2, 8), (7, 3, 8))),
+    ],
+    "gru": [Need(lambda: nn.GRU(8, 6, 2, batch_first=True, bidirectional=True), SEQUENCE)],
+    "rnn": [Need(lambda: nn.RNN(8, 6, batch_first=True, nonlinearity="relu"), SEQUENCE)],
+    "fourier_of_real": [
+        Need(of(lambda x: torch.view_as_real(torch.fft.rfft2(x))), BATCH, fails="openvino"),
+        Need(of(lambda x: torch.fft.fft2(x).real), BATCH, fails="openvino"),
+    ],
+    "fourier_of_complex": [
+        Need(of(lambda x: torch.view_as_real(
+            torch.fft.ifft(torch.complex(x, x * x), norm="ortho"))), BATCH, fails="openvino"),
+    ],
+    "fourier_to_real": [
+        Need(of(lambda x: torch.fft.irfft2(torch.complex(x, x * x), s=x.shape[-2:])), BATCH,
+             fails="openvino"),
+        Need(of(lambda x: torch.fft.irfft(torch.complex(x, x * x), n=9, norm="ortho")), BATCH,
+             fails="openvino"),
+    ],
+    "complex_unsqueeze": [Need(of(rotated), SEQUENCE)],
+    "complex_exp": [Need(of(lambda x: torch.exp(torch.complex(x, 2 * x)).real), TABLE)],
+    "roll": [
+        Need(of(lambda x: torch.roll(x, x.shape[2] // 2, 2)), IMAGE),
+        Need(of(lambda x: torch.fft.fftshift(x, dim=(2, 3))), IMAGE),
+    ],
+    "tensor_split": [Need(of(lambda x: torch.tensor_split(x, 3, 2)), IMAGE, fails="onnxruntime")],
+    "linspace": [Need(of(lambda x: torch.linspace(0.5, 3.0, x.shape[1]) + x), TABLE)],
+    "cumprod": [Need(of(lambda x: torch.cumprod(x, 1)), TABLE)],
+    "cummax": [
+        Need(of(lambda x: torch.cummax(x, 0)), TABLE),
+        Need(of(lambda x: torch.cummax(x, 1)), TABLE, make=whole(3)),
+    ],
+    "cummin": [Need(of(lambda x: torch.cummin(x, 1)), TABLE)],
+    "kthvalue": [Need(of(lambda x: torch.kthvalue(x, 2, 0)), ((4, 6), (5, 9)))],
+    "median": [Need(of(torch.median), TABLE)],
+    "median_along": [Need(of(lambda x: torch.median(x, 1)), TABLE)],
+    "sort_stable": [
+        Need(of(lambda x: torch.sort(x, dim=1, stable=True)), ((2, 30), (3, 40)), make=whole(3)),
+        Need(of(lambda x: torch.argsort(x, dim=1, descending=True, stable=True)),
+             ((2, 30), (3, 40)), make=whole(3)),
+    ],
+    "searchsorted": [
+        Need(of(lambda x: torch.searchsorted(torch.tensor([-1.0, 0.0, 0.5]), x)), TABLE),
+        Need(of(lambda x: torch.searchsorted(x.sort(-1)[0], x[:, :2], right=True)), TABLE),
+    ],
+    "masked_select": [Need(of(lambda x: torch.masked_select(x, x[:1] > 0)), TABLE)],
+    "embedding_bag": [
+        Need(lambda: nn.EmbeddingBag(10, 4, mode="sum"), TABLE, make=whole(10), fails="openvino"),
+        Need(lambda: nn.EmbeddingBag(10, 4, mode="max"), TABLE, make=whole(10), fails="openvino"),
+        Need(of(lambda x: functional.embedding_bag(
+            x.flatten(), torch.arange(40.0).view(10, 4) ** 2, torch.tensor([0, 3]))),
+            TABLE, make=whole(10), fails="openvino"),
+    ],
+}  # fmt: skip
+CASES = [(name, index) for name in NEEDS for index in range(len(NEEDS[name]))]
+
+
+def export(module: nn.Module, need: Need, x: torch.Tensor, with_rewrites: bool) -> bytes:
+    """The graph, through torch alone."""
+    axes = [axis for axis, (one, other) in enumerate(zip(*need.sizes, strict=True)) if one != other]
+    context: Any = rewrites.applied(module, exporter=need.exporter) if with_rewrites else None
+    with torch.no_grad(), context or nullcontext() as changes:
+        if need.exporter == "torchscript":
+            buffer = io.BytesIO()
+            torch.onnx.export(
+                module, (x,), buffer, dynamo=False, opset_version=20, input_names=["x"],
+                dynamic_axes={"x": axes},
+            )  # fmt: skip
+            return buffer.getvalue()
+        program = torch.export.export(
+            changes.module if changes else module,
+            (x,),
+            dynamic_shapes=(dict.fromkeys(axes, torch.export.Dim.DYNAMIC),),
+        )
+        program = changes.decompose(program) if changes else program
+        written = torch.onnx.export(
+            program, dynamo=True, opset_version=20, optimize=False, verbose=False,
+            custom_translation_table=changes.translations if changes else None,
+        )  # fmt: skip
+    assert written is not None
+    graph: bytes = written.model_proto.SerializeToString()
+    return graph
+
+
+def session(graph: bytes, engine: str) -> Callable[[np.ndarray[Any, Any]], list[Any]]:
+    if engine == "onnxruntime":
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        loaded = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        name = loaded.get_inputs()[0].name
+        return lambda x: list(loaded.run(None, {name: x}))
+    core = openvino.Core()
+    compiled = core.compile_model(
+        core.read_model(graph), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    return lambda x: [compiled([x])[index] for index in range(len(compiled.outputs))]
+
+
+def outputs_of(module: nn.Module, x: torch.Tensor) -> list[np.ndarray[Any, Any]]:
+    with torch.inference_mode():
+        leaves = torch.utils._pytree.tree_leaves(module(x.clone()))
+    return [leaf.numpy() for leaf in leaves]
+
+
+def built(need: Need) -> tuple[nn.Module, list[torch.Tensor]]:
+    torch.manual_seed(0)
+    module = need.model().eval()
+    return module, [need.make(size) for size in (need.sizes[0], *need.sizes)]
+
+
+def assert_same(graph: bytes, engine: str, module: nn.Module, inputs: list[torch.Tensor]) -> None:
+    run = session(graph, engine)
+    for x in inputs:
+        found, expected = run(x.numpy()), outputs_of(module, x)
+        assert [(a.shape, a.dtype) for a in found] == [(a.shape, a.dtype) for a in expected]
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_every_builtin_rewrite_is_here() -> None:
+    assert set(NEEDS) | {"deform_conv"} == set(rewrites.BUILTINS)
+
+
+@pytest.mark.parametrize(("name", "index"), CASES)
+def test_equal_with_the_rewrite(name: str, index: int) -> None:
+    need = NEEDS[name][index]
+    module, inputs = built(need)
+    first, second, _ = (outputs_of(module, x) for x in inputs)
+    moved = [not np.array_equal(a, b) for a, b in zip(first, second, strict=False)]
+    assert any(moved) or [a.shape for a in first] != [b.shape for b in second]
+    graph = export(module, need, inputs[0], with_rewrites=True)
+    for engine in need.engines:
+        assert_same(graph, engine, module, inputs)
+
+
+WITHOUT = """
+import sys
+sys.path[:0] = {path!r}
+import test_builtin_rewrites as t
+need = t.NEEDS[{name!r}][{index}]
+module, inputs = t.built(need)
+graph = None
+try:
+    graph = t.export(module, need, inputs[0], with_rewrites=False)
+except Exception as error:
+    print("export", type(error).__name__, error)
+if graph is not None:
+    for engine in ("onnxruntime", "openvino"):
+        print("tries", engine, flush=True)
+        try:
+            t.assert_same(graph, engine, module, inputs)
+        except Exception as error:
+            print(engine, type(error).__name__)
+        except AssertionError as error:
+            print(engine, "wrong")
+"""
+
+
+@pytest.mark.parametrize(("name", "index"), CASES)
+def test_needed(name: str, index: int) -> None:
+    """In a process of its own, since some of these crash."""
+    code = WITHOUT.format(
+        path=[str(ROOT / "tests"), str(ROOT / "tests/e2e")], name=name, index=index
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    fails = NEEDS[name][index].fails
+    lines = done.stdout.splitlines()
+    crashed = done.returncode != 0 and lines[-1] == f"tries {fails}"
+    assert crashed or any(line.startswith(f"{fails} ") for line in lines), done.stdout + done.stderr
+
+
+def test_guide_lists_the_builtin_rewrites() -> None:
+    shown = {
+        cells[0].strip().strip("`"): [cell.strip() for cell in cells[1:]]
+        for cells in (line.strip("|").split("|") for line in prose(ROOT / "docs" / "rewrites.md"))
+        if cells[0].strip().strip("`") in REWRITES
+    }
+    assert list(shown) == list(rewrites.BUILTINS)
+    for name, (target, needed_by, summary) in shown.items():
+        rewrite = REWRITES.get(name)
+        assert target == f"`{rewrite.target}`"
+        assert needed_by == rewrite.needed_by.replace("|", r"\|")
+        assert summary == rewrite.summary

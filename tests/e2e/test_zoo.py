@@ -1,0 +1,120 @@
+"""A spread of the zoo: every hard module, and a model or two of every library.
+
+The whole zoo is run by `benchmarks/zoo.py`; see `docs/zoo.md`.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import numpy as np
+import pytest
+
+from support import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from zoo_models import GROUPS, cases
+from zoo_models.attempt import attempt
+from zoo_models.case import Case, flattened, floats
+from zoo_models.judge import error_of, movement_of
+
+HARD = cases("hard")
+SPREAD = {
+    "timm": ("resnet10t", "vit_tiny_patch16_224", "tf_mobilenetv3_small_100", "starnet_s050"),
+    "huggingface": (
+        "segformer SegformerForSemanticSegmentation",
+        "yolos YolosForObjectDetection",
+        "mobilenet_v2 MobileNetV2ForSemanticSegmentation",
+    ),
+    "text": ("distilbert DistilBertForSequenceClassification", "t5 T5EncoderModel"),
+    "torchvision": ("mobilenet_v3_small", "lraspp_mobilenet_v3_large"),
+}
+NEEDS = {
+    "timm": "timm",
+    "huggingface": "transformers",
+    "text": "transformers",
+    "torchvision": "torchvision",
+}
+
+IMPOSSIBLE: dict[str, str] = {}
+"""What no graph can hold, each with a word of the refusal: it is refused, never frozen."""
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_hard_module_is_exported_or_refused(name: str) -> None:
+    outcome = attempt(HARD[name], "ours")
+    if name in IMPOSSIBLE:
+        assert outcome.status == "refused"
+        assert IMPOSSIBLE[name] in outcome.reason
+    else:
+        assert outcome.status == "correct", outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), [(group, name) for group, names in SPREAD.items() for name in names]
+)
+def test_network_is_exported(group: str, name: str) -> None:
+    pytest.importorskip(NEEDS[group])
+    outcome = attempt(cases(group)[name], "ours")
+    assert outcome.status == "correct", outcome.reason
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_groups_hold_what_they_promise(group: str) -> None:
+    if group in NEEDS:
+        pytest.importorskip(NEEDS[group])
+    least = {"hard": 150, "timm": 100, "huggingface": 100, "text": 40, "torchvision": 35}
+    assert len(cases(group)) >= least[group]
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_free_sizes_are_2_or_more_where_they_are_traced(name: str) -> None:
+    case = HARD[name]
+    for size in range(case.sizes):
+        assert flattened(case.feeds(seed=1, size=size))
+    traced = [leaf for leaf in flattened(case.inputs) if hasattr(leaf, "free_axes")]
+    assert all(sizes[0] >= 2 for leaf in traced for sizes in leaf.free_axes().values())
+
+
+def test_feeds_are_seeded() -> None:
+    case = Case("x", lambda: None, {"x": floats((2, 3), (4, 3))})
+    first, again, other = case.feeds(1)["x"], case.feeds(1)["x"], case.feeds(2)["x"]
+    assert first.equal(again)
+    assert not first.equal(other)
+    assert case.feeds(1, size=1)["x"].shape == (4, 3)
+
+
+class TestJudge:
+    def test_error_is_relative_to_the_largest_value(self) -> None:
+        want, got = [np.array([10.0, 0.1])], [np.array([10.0, 0.2])]
+        assert error_of(want, got, rows=False) == pytest.approx(0.01)
+
+    @pytest.mark.parametrize(
+        ("want", "got"),
+        [
+            (np.zeros((2, 1)), np.zeros((1, 2))),
+            (np.array([1, 2]), np.array([1, 3])),
+            (np.array([1.0]), np.array([1])),
+            (np.array([1.0, np.nan]), np.array([np.nan, 1.0])),
+            (np.array([1.0]), np.array([np.inf])),
+            (np.array([np.inf]), np.array([-np.inf])),
+        ],
+    )
+    def test_what_is_no_number_away_is_infinitely_wrong(
+        self, want: np.ndarray, got: np.ndarray
+    ) -> None:
+        assert error_of([want], [got], rows=False) == math.inf
+
+    def test_rows_are_compared_as_a_set(self) -> None:
+        boxes, scores = np.array([[0.0, 1], [5, 6], [2, 3]]), np.array([0.9, 0.8, 0.7])
+        order = [2, 0, 1]
+        assert error_of([boxes, scores], [boxes[order], scores[order]], rows=True) == 0
+        assert error_of([boxes, scores], [boxes[order], scores], rows=True) > 0.1
+        assert error_of([boxes], [boxes[:2]], rows=True) == math.inf
+
+    def test_an_output_that_stays_does_not_move(self) -> None:
+        one, other = np.ones(3), np.array([1.0, 1.0, 1.5])
+        assert movement_of([one], [one]) == 0
+        assert movement_of([one, one], [one, other]) == pytest.approx(0.5)
