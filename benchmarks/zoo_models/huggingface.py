@@ -194,6 +194,28 @@ def _with_task(side: int) -> Inputs:
     return {**_pixels(side), "task_inputs": ints(100, *_batches(77))}
 
 
+def _with_classes(side: int) -> Inputs:
+    """Two names of classes for each picture, and a task in words."""
+    names, tasks = ((4, 16), (6, 16)), _batches(16)
+    return {
+        **_pixels(side),
+        "classes_input_ids": ints(100, *names, low=3),
+        "classes_attention_mask": ints(2, *names, low=1),
+        "tasks_input_ids": ints(100, *tasks, low=3),
+        "tasks_attention_mask": ints(2, *tasks, low=1),
+        "classes_structure": ints(3, (2,), (3,), low=2),
+    }
+
+
+def _patches(side: int) -> Inputs:
+    """SigLIP 2 takes patches with the grid that they come from."""
+    return {
+        "pixel_values": floats(*_batches(16, 768)),
+        "pixel_attention_mask": ints(2, *_batches(16), low=1),
+        "spatial_shapes": ints(5, *_batches(2), low=4),
+    }
+
+
 def _tokens(side: int) -> Inputs:
     return {"input_ids": ints(500, *_batches(32))}
 
@@ -201,14 +223,17 @@ def _tokens(side: int) -> Inputs:
 INPUTS: dict[str, Any] = {
     **dict.fromkeys(("align", "altclip", "blip", "chinese_clip", "clipseg", "siglip"), _with_text),
     **dict.fromkeys(("tipsv2", "owlv2", "owlvit"), _with_text),
-    **dict.fromkeys(("grounding-dino", "mm-grounding-dino"), _text_after),
+    **dict.fromkeys(("blip-2", "grounding-dino", "mm-grounding-dino"), _text_after),
     **dict.fromkeys(("sam", "sam_hq"), _points),
     "imagegpt": _tokens,
+    "omdet-turbo": _with_classes,
     "oneformer": _with_task,
+    "siglip2": _patches,
     "timesformer": _frames(8),
     "videomae": _frames(16),
     "vivit": _frames(4),
     "vjepa2": _videos(4),
     "videomt": _videos(2),
+    "videoprism": lambda side: {**_videos(4)(side), "input_ids": ints(100, *_batches(8), low=3)},
     "videoprism_vision_model": _videos(4),
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 
 from zoo_models.case import Case, Inputs, pictures
@@ -13,15 +12,15 @@ from zoo_models.torchvision_shim import prepare
 
 DETECTORS = {
     "fasterrcnn_resnet50_fpn": {},
-    "fasterrcnn_mobilenet_v3_large_320_fpn": {},
+    "fasterrcnn_mobilenet_v3_large_320_fpn": {"box_score_thresh": 0.02},
     "maskrcnn_resnet50_fpn": {},
-    "keypointrcnn_resnet50_fpn": {},
+    "keypointrcnn_resnet50_fpn": {"box_score_thresh": 0.001},
     "retinanet_resnet50_fpn": {},
-    "fcos_resnet50_fpn": {},
+    "fcos_resnet50_fpn": {"score_thresh": 0.001},
     "ssd300_vgg16": {},
     "ssdlite320_mobilenet_v3_large": {},
 }
-"""Detectors with what their constructors take beside `min_size` and `max_size`."""
+"""Detectors, with thresholds at which untrained ones find something."""
 
 FIXED_SIZES = ("ssd300_vgg16", "ssdlite320_mobilenet_v3_large")
 """These resize to a size of their own."""
@@ -88,22 +87,7 @@ def _detectors() -> list[Case]:
 
 def _detector(name: str, settings: dict[str, Any]) -> Callable[[], nn.Module]:
     sizes = {} if name in FIXED_SIZES else {"min_size": 128, "max_size": 160}
-    made = _maker(name, "detection", weights_backbone=None, **sizes, **settings)
-
-    def build() -> nn.Module:
-        return _spread(made())
-
-    return build
-
-
-def _spread(detector: nn.Module) -> nn.Module:
-    """Gives every detector confident and different scores, so that it finds some boxes."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in detector.named_parameters():
-            if "cls" in name.rsplit(".", 2)[0].rsplit("_", 1)[-1] and name.endswith("bias"):
-                parameter.normal_(0, 0.5, generator=generator)
-    return detector
+    return _maker(name, "detection", weights_backbone=None, **sizes, **settings)
 
 
 def _segmenters() -> list[Case]:

@@ -60,10 +60,10 @@ def random_other_sizes(specs: Sequence[TensorSpec], seed: int, most: int = 100) 
 
 
 def traced_sizes(specs: Sequence[TensorSpec]) -> list[tuple[int, ...]]:
-    """Small sizes of 2 and more: exporters take 0 and 1 for constants."""
+    """Small sizes: exporters take 0 and 1 for constants, and networks halve what they are given."""
     return [
         tuple(
-            size if isinstance(size, int) else size.nearest(max(2 * size.step, size.minimum))
+            size if isinstance(size, int) else size.nearest(max(4 * size.step, size.minimum))
             for size in spec.shape
         )
         for spec in specs

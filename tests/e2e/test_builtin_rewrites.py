@@ -84,6 +84,10 @@ class Encoder(nn.Module):
         return self.encoder(x, src_key_padding_mask=padded)
 
 
+def encoder() -> nn.Module:
+    return nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1)
+
+
 class Decoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +100,7 @@ class Decoder(nn.Module):
 
 
 def rotated(x: torch.Tensor) -> torch.Tensor:
-    angle = torch.outer(torch.arange(x.shape[1]).float(), torch.tensor([1.0, 0.1]))
+    angle = torch.outer(torch.arange(x.shape[1]).float(), torch.tensor([1.0, 0.1, 0.2, 0.3]))
     turn = torch.polar(torch.ones_like(angle), angle)
     pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * turn[None]).flatten(2)
@@ -105,6 +109,7 @@ def rotated(x: torch.Tensor) -> torch.Tensor:
 IMAGE = ((2, 4, 8, 10), (3, 4, 12, 14))
 TABLE = ((2, 6), (5, 9))
 SEQUENCE = ((2, 5, 8), (3, 7, 8))
+VOLUME = ((2, 3, 5, 6, 7), (3, 3, 6, 7, 9))
 BATCH = ((2, 4, 8, 10), (3, 4, 8, 10))
 
 NEEDS: dict[str, list[Need]] = {
@@ -119,12 +124,51 @@ NEEDS: dict[str, list[Need]] = {
              exporter="torchscript"),
         Need(lambda: nn.AvgPool2d(3, 2, 1, ceil_mode=True), IMAGE, fails="openvino"),
     ],
-    "pool_adaptive_average": [
+    "adaptive_avg_pool2d": [
         Need(lambda: nn.AdaptiveAvgPool2d((None, 1)), IMAGE, fails="onnxruntime"),
+        Need(lambda: nn.AdaptiveAvgPool2d((3, 7)), IMAGE, fails="onnxruntime"),
+        Need(
+            of(lambda x: functional.interpolate(x, scale_factor=0.6, mode="area")),
+            IMAGE, fails="onnxruntime",
+        ),
     ],
-    "pool_adaptive_max": [
-        Need(lambda: nn.AdaptiveMaxPool2d((3, 7)), IMAGE),
+    "adaptive_avg_pool3d": [Need(lambda: nn.AdaptiveAvgPool3d((2, 3, 4)), VOLUME)],
+    "adaptive_max_pool2d": [
+        Need(lambda: nn.AdaptiveMaxPool2d((3, 7)), BATCH),
         Need(lambda: nn.AdaptiveMaxPool2d((3, 7), return_indices=True), IMAGE),
+    ],
+    "adaptive_max_pool3d": [Need(lambda: nn.AdaptiveMaxPool3d((2, 3, 4)), VOLUME)],
+    "resize_linear_antialias": [
+        Need(of(lambda x: functional.interpolate(
+            x, size=(5, 17), mode="bilinear", antialias=True)), IMAGE, fails="openvino"),
+        Need(of(lambda x: functional.interpolate(
+            x, scale_factor=0.5, mode="bilinear", antialias=True)), IMAGE, fails="openvino"),
+    ],
+    "resize_cubic_antialias": [
+        Need(of(lambda x: functional.interpolate(
+            x, size=(5, 7), mode="bicubic", antialias=True)), IMAGE, fails="openvino"),
+    ],
+    "affine_grid": [
+        Need(of(lambda x: functional.affine_grid(
+            x[:, :2, 0, :3], x.shape, align_corners=False)), IMAGE),
+        Need(of(lambda x: functional.affine_grid(
+            x[:, :3, 0, 0, :4], x.shape, align_corners=True)), VOLUME),
+    ],
+    "grid_sample_volume": [
+        Need(of(lambda x, m=mode, p=padding, c=corners: functional.grid_sample(
+            x, x[:, :, :3, :4].movedim(1, -1) * 0.7, m, p, c)), VOLUME, fails="openvino")
+        for mode, padding, corners in (("bilinear", "zeros", False), ("bilinear", "border", True),
+                                       ("nearest", "zeros", False))
+    ],
+    "rrelu": [Need(nn.RReLU, TABLE)],
+    "softplus_threshold": [
+        Need(lambda: nn.Softplus(2, 0.5), TABLE, fails="onnxruntime", exporter="torchscript"),
+    ],
+    "scatter_mean": [
+        Need(of(lambda x, s=own: x.scatter_reduce(
+            1, (x[:, :4] > 0).long() * 2, x[:, 1:] * 3, "mean", include_self=s)),
+            TABLE, fails="onnxruntime")
+        for own in (True, False)
     ],
     "resize_nearest": [
         Need(of(lambda x: functional.interpolate(x, scale_factor=0.6, recompute_scale_factor=True)),
@@ -133,8 +177,7 @@ NEEDS: dict[str, list[Need]] = {
              ((2, 4, 8, 14), (3, 4, 12, 14)), fails="onnxruntime"),
     ],
     "attention_fast_path": [
-        Need(lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), SEQUENCE,
-             exporter="torchscript"),
+        Need(encoder, SEQUENCE, exporter="torchscript"),
     ],
     "detect_causal_mask": [Need(Decoder, SEQUENCE)],
     "encoder_padding": [Need(Encoder, SEQUENCE, fails="onnxruntime")],
@@ -184,7 +227,7 @@ NEEDS: dict[str, list[Need]] = {
         Need(of(lambda x: torch.searchsorted(torch.tensor([-1.0, 0.0, 0.5]), x)), TABLE),
         Need(of(lambda x: torch.searchsorted(x.sort(-1)[0], x[:, :2], right=True)), TABLE),
     ],
-    "masked_select": [Need(of(lambda x: torch.masked_select(x, x[:1] > 0)), TABLE)],
+    "masked_select": [Need(of(lambda x: torch.masked_select(x, x[:1] > 0)), TABLE, engines=("onnxruntime",))],
     "embedding_bag": [
         Need(lambda: nn.EmbeddingBag(10, 4, mode="sum"), TABLE, make=whole(10), fails="openvino"),
         Need(lambda: nn.EmbeddingBag(10, 4, mode="max"), TABLE, make=whole(10), fails="openvino"),

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from modelport.types import Array
+
 BLOCK = 1024
 """Boxes compared with all others at a time, which bounds the memory."""
 
@@ -20,25 +22,30 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
         boxes: N x 4, corners (x1, y1, x2, y2).
     """
     order = scores.argsort(descending=True, stable=True)
-    ordered = boxes[order]
+    ordered = boxes[order].numpy()
     kept = np.ones(len(order), bool)
     for start in range(0, len(order), BLOCK):
         # In double as in C++: 0.1 of float32 is more than a threshold of 0.1. NaN is not more.
-        overlaps = _overlaps(ordered[start : start + BLOCK], ordered[start:])
-        apart = (~(overlaps.double() > iou_threshold)).numpy()
+        overlaps = _overlaps(ordered[start : start + BLOCK], ordered[start:]).astype(np.float64)
+        apart = ~(overlaps > iou_threshold)
         for row, best in enumerate(range(start, min(start + BLOCK, len(order)))):
             if kept[best]:
                 kept[best + 1 :] &= apart[row, row + 1 :]
     return order[torch.from_numpy(kept)]
 
 
-def _overlaps(some: Tensor, others: Tensor) -> Tensor:
-    """Shared area over joint area of each of some boxes with each of the others."""
-    least = torch.maximum(some[:, None, :2], others[None, :, :2])
-    most = torch.minimum(some[:, None, 2:], others[None, :, 2:])
-    shared = (most - least).clamp(min=0).prod(2)
+def _overlaps(some: Array, others: Array) -> Array:
+    """Shared area over joint area of each of some boxes with each of the others.
+
+    In numpy, for torch hands out work of this size to threads that take longer to wake.
+    """
     areas = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (some, others)]
-    return shared / (areas[0][:, None] + areas[1][None] - shared)
+    one, other = some.T[:, :, None], others.T[:, None]
+    wide = np.maximum(np.minimum(one[2], other[2]) - np.maximum(one[0], other[0]), 0)
+    high = np.maximum(np.minimum(one[3], other[3]) - np.maximum(one[1], other[1]), 0)
+    shared = wide * high
+    with np.errstate(divide="ignore", invalid="ignore"):  # boxes without any area
+        return np.asarray(shared / (areas[0][:, None] + areas[1] - shared))
 
 
 def roi_align(

@@ -89,12 +89,10 @@ class Transformers(Codebase):
         return self._source(where, model, config, pretrained, notes)
 
     def _config(self, where: str, given: Mapping[str, Any]) -> Any:
-        config, surplus = self.library().AutoConfig.from_pretrained(
-            where, return_unused_kwargs=True, **{**given, **_only(where)}
-        )
-        unknown = [key for key in surplus if key in given]
+        config = self.library().AutoConfig.from_pretrained(where, **{**given, **_only(where)})
+        unknown = [key for key in given if not hasattr(config, key)]
         if unknown:
-            known = [key for key in config.to_dict() if not key.startswith("_")]
+            known = ["num_labels", *(key for key in config.to_dict() if not key.startswith("_"))]
             raise self.unknown_option(where, unknown[0], known)
         for part in [config, *vars(config).values()]:
             # A cache is state between calls, which a graph of one call has no place for.
@@ -163,6 +161,16 @@ class Transformers(Codebase):
         with quiet():
             return recipe_of(processor)
 
+    def _without_weights(self, name: str, error: Exception) -> SourceError:
+        found = super()._without_weights(name, error)
+        if not _is_local(name):
+            # Files keep the keys of older versions, which only the library knows how to rename.
+            found.hint = (
+                "Download the repository elsewhere, and give the path of its folder, or write "
+                f"transformers:{name}?pretrained=false for random weights"
+            )
+        return found
+
     def _explained(self, name: str, error: Exception) -> Any:
         if isinstance(error, OSError) and not _is_local(name):
             return SourceError(
@@ -205,7 +213,7 @@ def _demand_weights(name: str, where: str) -> None:
     raise SourceError(
         f"The folder {name} has no weights",
         expected="model.safetensors or pytorch_model.bin beside config.json",
-        hint=f"Pass --weights FILE, or write transformers:{name}?pretrained=false for random weights",
+        hint=f"Copy them there, or write transformers:{name}?pretrained=false for random weights",
     )
 
 

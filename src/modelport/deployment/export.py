@@ -173,7 +173,7 @@ def prove_export(loaded: LoadedSource, graph: ir.Model, oracle: Session) -> None
         VerificationError: where they differ.
     """
     feeds = [loaded.example_feeds(seed) for seed in (1, 2)]
-    feeds += loaded.other_sizes(3)
+    feeds += [*loaded.other_sizes(3), *loaded.further_feeds()]
     want = run_all(oracle, feeds)
     with opened(ENGINES.get("onnxruntime"), graph, Target()) as session:
         for feed, one in zip(feeds, want, strict=True):

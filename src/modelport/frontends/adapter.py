@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.fx import Tracer
 from torch.utils._pytree import tree_map_only
 
 from modelport.errors import UsageError
@@ -55,7 +56,7 @@ class Adapter(nn.Module):
         self._inputs = inputs
         self._cuts = list(cuts)
         self._state = list(state)
-        self.train(module.training)
+        self.training = module.training
 
     @property
     def module(self) -> nn.Module:
@@ -74,6 +75,11 @@ class Adapter(nn.Module):
             found.tensors.update(state())
         return found
 
+    def positional(self, tensors: Sequence[torch.Tensor]) -> tuple[Any, ...]:
+        """What the module itself is called with, by position."""
+        args, kwargs = self._inputs.bind(tensors)
+        return (*args, *kwargs.values())
+
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self._cuts:
             return self.module(*args, **kwargs)
@@ -84,6 +90,27 @@ class Adapter(nn.Module):
 
 class _AllReached(Exception):
     """Every wanted output is there; nothing after it need run."""
+
+
+@contextmanager
+def _tracers_that_unwind() -> Iterator[None]:
+    """torch.export's tracer counts modules in and out, and forgets those that an exception leaves."""
+    original = Tracer.call_module
+
+    def call_module(self: Tracer, *args: Any, **kwargs: Any) -> Any:
+        depth = len(self.module_stack)
+        try:
+            return original(self, *args, **kwargs)
+        except _AllReached:
+            while len(self.module_stack) > depth:
+                self.module_stack.popitem()
+            raise
+
+    Tracer.call_module = call_module  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Tracer.call_module = original  # type: ignore[method-assign]
 
 
 class _Taps:

@@ -52,6 +52,29 @@ class _Answers(TorchFunctionMode):
         return self._answers[count - 1] if count <= len(self._answers) else True
 
 
+class _Listener(TorchFunctionMode):
+    """Hears the answers that the data give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.way: list[bool] = []
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        answer = function(*args, **(kwargs or {}))
+        if function is torch.Tensor.__bool__:
+            self.way.append(bool(answer))
+        return answer
+
+
+def way_of(adapter: Adapter, tensors: Sequence[torch.Tensor]) -> tuple[bool, ...]:
+    """The answers to the model's questions for those inputs."""
+    with torch.no_grad(), quiet(), _Listener() as listener:
+        adapter.results(*tensors)
+    return tuple(listener.way)
+
+
 class _OneWay(torch.nn.Module):
     """The model along one way: first what it asked, then its own outputs."""
 
@@ -71,15 +94,17 @@ class _OneWay(torch.nn.Module):
         return (*(asked.reshape(()).to(torch.bool) for asked in answers.asked), *results)
 
 
-def export(job: Job) -> ir.Model:
+def export(job: Job, ways_found: list[tuple[bool, ...]]) -> ir.Model:
     """Exports a module with data-dependent branches; one without any comes out as from `torch_export`.
+
+    Args:
+        ways_found: receives every way through the model, as the answers along it.
 
     Raises:
         ExportError: where the ways through the model are too many, or their outputs do not match.
     """
     with job.rewritten(TORCH_EXPORT) as rewrites, explaining(job.adapter), quiet():
-        ways = _Ways(job, rewrites)
-        joined = ways.joined(())
+        joined = _Ways(job, rewrites, ways_found).joined(())
         job.note(rewrites.fired)
     return finished(joined, job)
 
@@ -87,8 +112,9 @@ def export(job: Job) -> ir.Model:
 class _Ways:
     """Captures one way after the other and joins them from the last question to the first."""
 
-    def __init__(self, job: Job, rewrites: Any) -> None:
+    def __init__(self, job: Job, rewrites: Any, found: list[tuple[bool, ...]]) -> None:
         self._job = job
+        self._found = found
         self._rewrites = rewrites
         self._count = 0
 
@@ -100,6 +126,7 @@ class _Ways:
     def _after(self, model: ir.Model, questions: int, answers: tuple[bool, ...]) -> ir.Model:
         """Splits the way that says true to everything beyond `answers` at its next question."""
         if questions == len(answers):
+            self._found.append(answers)
             return _without_questions(model, questions)
         yes = self._after(model.clone(), questions, (*answers, True))
         no = self.joined((*answers, False))

@@ -88,3 +88,7 @@ class LoadedSource(ABC):
     def other_sizes(self, seed: int) -> list[Feeds]:
         """Feeds of a typical and of the largest sizes, where sizes are free; else none."""
         return []
+
+    def further_feeds(self) -> list[Feeds]:
+        """Feeds that reach what random ones may not, such as the other side of a branch."""
+        return []

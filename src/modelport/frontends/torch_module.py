@@ -27,6 +27,9 @@ from modelport.frontends.weights import load_weights
 from modelport.graph.query import signature_of
 from modelport.types import Array, Feeds, TensorSpec
 
+MOST_SEARCHED = 64
+"""How many random inputs are tried to find one for every way through branches."""
+
 INTEGERS = (100, 10, 2)
 """How large random integers may be; smaller ones are tried where the model refuses the larger."""
 
@@ -53,6 +56,7 @@ class TorchModule(LoadedSource):
         self._integers = INTEGERS[0]
         self._part: Part | None = None
         self._state: dict[str, Array] = {}
+        self._ways: list[tuple[bool, ...]] = []
 
     def _set_up(self, module: nn.Module, inputs: Inputs) -> None:
         options = self.options
@@ -127,7 +131,10 @@ class TorchModule(LoadedSource):
         if exporter == TORCH_EXPORT:
             from modelport.frontends import branches, torch_export
 
-            return branches.export(job) if self.options.branches else torch_export.export(job)
+            if not self.options.branches:
+                return torch_export.export(job)
+            self._ways = []
+            return branches.export(job, self._ways)
         from modelport.frontends import torchscript
 
         return torchscript.export(job, self.options.time_limit_s)
@@ -159,6 +166,36 @@ class TorchModule(LoadedSource):
     def other_sizes(self, seed: int) -> list[Feeds]:
         found = random_other_sizes(self._whole.specs, seed, self._integers)
         return [self._of_the_part(feeds) for feeds in found]
+
+    def further_feeds(self) -> list[Feeds]:
+        """One feed for each way through the branches that the first ones do not take.
+
+        Random values are tried at several scales; a way that none of them takes is noted.
+        """
+        from modelport.frontends.branches import way_of
+
+        def way(feeds: Feeds) -> tuple[bool, ...]:
+            return way_of(self.adapter, self._tensors(feeds))
+
+        left = set(self._ways) - {way(self.example_feeds(seed)) for seed in (1, 2)}
+        found: list[Feeds] = []
+        for seed in range(4, MOST_SEARCHED):
+            if not left:
+                break
+            feeds = _scaled(self.example_feeds(seed), seed)
+            if way(feeds) in left:
+                left.remove(way(feeds))
+                found.append(feeds)
+        if left:
+            self._note(
+                f"of {len(self._ways)} ways through the branches, no random input took {len(left)}: "
+                "these were not compared with the source"
+            )
+        return found
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
 
     def _traced_feeds(self) -> Feeds:
         return self._of_the_part(_traced_feeds(self._whole, self._integers))
@@ -243,6 +280,25 @@ def _random_feeds(inputs: Inputs, seed: int, most: int) -> Feeds:
     if examples is not None:
         return {spec.name: _like(examples[spec.name], spec, generator) for spec in specs}
     return {spec.name: random_array(spec, spec.smallest(), generator, most) for spec in specs}
+
+
+def _scaled(feeds: Feeds, seed: int) -> Feeds:
+    """Floats as they are, negative, large, small, all positive, all negative in turn."""
+    changes = (
+        np.negative,
+        lambda a: a * 10,
+        lambda a: a * 0.1,
+        np.abs,
+        lambda a: -np.abs(a),
+        np.copy,
+    )
+    change = changes[seed % len(changes)]
+    return {
+        name: change(array).astype(array.dtype)
+        if np.issubdtype(array.dtype, np.floating)
+        else array
+        for name, array in feeds.items()
+    }
 
 
 def _switched_off(module: nn.Module) -> list[str]:

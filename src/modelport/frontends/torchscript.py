@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -71,10 +72,15 @@ _NAME, _FIRED = "model.onnx", "fired.json"
 
 def _write(job: Job, opset: int, folder: Path) -> None:
     torch.set_num_threads(1)  # the threads of the parent do not exist here
+    module: nn.Module = job.adapter
+    examples: tuple[Any, ...] = job.examples
+    if isinstance(job.adapter.module, torch.jit.ScriptModule):
+        # Loops and branches survive only where the script itself is exported.
+        module, examples = job.adapter.module, job.adapter.positional(job.examples)
     with torch.no_grad():
         torch.onnx.export(
-            job.adapter,
-            job.examples,
+            module,
+            examples,
             str(folder / _NAME),
             dynamo=False,
             opset_version=opset,

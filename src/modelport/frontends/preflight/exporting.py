@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.fx.proxy import _STACK_TRACE_ANCHORS
-from torch.onnx._internal.exporter import _dispatching, _fx_passes
+from torch.onnx._internal.exporter import _dispatching
+from torch.onnx._internal.exporter._core import _prepare_exported_program_for_export
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from modelport.errors import ModelportError
@@ -27,11 +28,6 @@ from modelport.frontends.rewrites import Applied
 # functions that `forward` calls.
 
 Target = torch._ops.OpOverload
-_ASSERTIONS = (
-    "aten::sym_constrain_range_for_size", "aten::_assert_async", "aten::_assert_async.msg",
-    "aten::_assert_scalar", "aten::_assert_tensor_metadata",
-)  # fmt: skip
-"""The exporter drops them."""
 _DEPENDS = ("data-dependent", "Could not guard")
 _NO_PLACE = Place()
 
@@ -40,21 +36,19 @@ _NO_PLACE = Place()
 class Attempt:
     """Attributes:
     program: what torch.export made of the module, the rewrites applied.
-    decomposed: the same in the operators that are looked up.
     error: why it made nothing.
     untranslated: findings for the operators that nobody translates.
     translations: of the rewrites, for the exporter's `custom_translation_table`.
     """
 
     program: torch.export.ExportedProgram | None = None
-    decomposed: torch.export.ExportedProgram | None = None
     error: Exception | None = None
     untranslated: list[Finding] = field(default_factory=list)
     translations: Mapping[Any, Callable[..., Any]] = field(default_factory=dict)
 
     @property
     def whole(self) -> bool:
-        return self.decomposed is not None and self.error is None and not self.untranslated
+        return self.program is not None and self.error is None and not self.untranslated
 
 
 def attempt(
@@ -74,8 +68,8 @@ def attempt(
             )
             made.program = applied.decompose(program)
             registry = _registry(opset, applied)
-            made.decomposed = _fx_passes.decompose_with_registry(made.program, registry)
-        made.untranslated = list(_untranslated(made.decomposed, registry, runner.places))
+            decomposed = _prepare_exported_program_for_export(made.program, registry=registry)
+        made.untranslated = list(_untranslated(decomposed, registry, runner.places))
     except Exception as error:
         made.error = error
     return made
@@ -183,8 +177,6 @@ def _name(target: Any) -> str:
 
 
 def _known(node: torch.fx.Node, registry: ONNXRegistry) -> bool:
-    if _name(node.target) in _ASSERTIONS:
-        return True
     function, _ = _dispatching.dispatch(node, registry)
     return function is not None
 
@@ -222,6 +214,8 @@ def baked(
 ) -> Finding | None:
     """Runs the exported program on other inputs, and compares it with the module."""
     assert attempted.program is not None
+    if any("onnx_symbolic" in _name(node.target) for node in attempted.program.graph.nodes):
+        return None  # a rewrite put nodes of ONNX there, which torch cannot run
     exported = attempted.program.module()
     for (args, kwargs), expected in runs:
         # A guard of torch.export may refuse the sizes; it names no line that helps.

@@ -45,11 +45,10 @@ def lacking(
 
 
 def _translated(attempted: Attempt, opset: int) -> ir.Model:
-    # torch breaks a program of free sizes up again, and stumbles where that is done twice.
-    assert attempted.decomposed is not None
+    assert attempted.program is not None
     with quiet():
         written = torch.onnx.export(
-            attempted.decomposed,
+            attempted.program,
             dynamo=True,
             opset_version=opset,
             custom_translation_table={**attempted.translations} or None,

@@ -34,9 +34,18 @@ __all__ = [
 BUILTINS: dict[str, str] = {
     "pad_circular": "modelport.frontends.rewrites.pad_circular:PadCircular",
     "pool_average": "modelport.frontends.rewrites.pool_average:PoolAverage",
-    "pool_adaptive_average": "modelport.frontends.rewrites.pool_adaptive_average:PoolAdaptiveAverage",
-    "pool_adaptive_max": "modelport.frontends.rewrites.pool_adaptive_max:PoolAdaptiveMax",
+    "adaptive_avg_pool2d": "modelport.frontends.rewrites.pool_adaptive:AverageOf2d",
+    "adaptive_avg_pool3d": "modelport.frontends.rewrites.pool_adaptive:AverageOf3d",
+    "adaptive_max_pool2d": "modelport.frontends.rewrites.pool_adaptive:MaximumOf2d",
+    "adaptive_max_pool3d": "modelport.frontends.rewrites.pool_adaptive:MaximumOf3d",
     "resize_nearest": "modelport.frontends.rewrites.resize_nearest:ResizeNearest",
+    "resize_linear_antialias": "modelport.frontends.rewrites.resize_antialias:ResizeLinearAntialias",
+    "resize_cubic_antialias": "modelport.frontends.rewrites.resize_antialias:ResizeCubicAntialias",
+    "affine_grid": "modelport.frontends.rewrites.sample_grid:AffineGrid",
+    "grid_sample_volume": "modelport.frontends.rewrites.sample_grid:SampleVolume",
+    "deform_conv": "modelport.frontends.rewrites.deform_conv:DeformConv",
+    "rrelu": "modelport.frontends.rewrites.activations:RandomLeak",
+    "softplus_threshold": "modelport.frontends.rewrites.activations:Softplus",
     "attention_fast_path": "modelport.frontends.rewrites.transformer:FastPath",
     "detect_causal_mask": "modelport.frontends.rewrites.transformer:DetectCausalMask",
     "encoder_padding": "modelport.frontends.rewrites.transformer:EncoderPadding",
@@ -61,7 +70,7 @@ BUILTINS: dict[str, str] = {
     "searchsorted": "modelport.frontends.rewrites.lookup:SearchSorted",
     "masked_select": "modelport.frontends.rewrites.lookup:MaskedSelect",
     "embedding_bag": "modelport.frontends.rewrites.lookup:EmbeddingBag",
-    "deform_conv": "modelport.frontends.rewrites.deform_conv:DeformConv",
+    "scatter_mean": "modelport.frontends.rewrites.scatter_mean:ScatterMean",
 }
 
 REWRITES: Registry[Rewrite] = Registry("rewrite", BUILTINS)

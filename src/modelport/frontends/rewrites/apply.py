@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -70,7 +71,7 @@ class Applied:
         if not any(self._is_concerned(node) for node in _calls(program)):
             return program
         while around := {node.target for node in _calls(program) if self._is_around(node)}:
-            program = program.run_decompositions({op: op.decompose for op in around})
+            program = program.run_decompositions({op: _own_kernel(op) for op in around})
         table = {}
         for node in _calls(program):
             if node.target in self.decompositions:
@@ -84,6 +85,12 @@ class Applied:
     def _is_around(self, node: torch.fx.Node) -> bool:
         target = node.target
         return isinstance(target, Overload) and target._schema.name in self._around
+
+
+def _own_kernel(overload: Overload) -> Callable[..., Any]:
+    """How torch itself composes the operator of others."""
+    key = torch._C.DispatchKey.CompositeImplicitAutograd
+    return functools.partial(overload._op_dk, key)
 
 
 def _calls(program: torch.export.ExportedProgram) -> Iterator[Any]:

@@ -33,8 +33,13 @@ def _middle(x: torch.Tensor, dim: int, keepdim: bool = False) -> Any:
 def _stable(
     x: torch.Tensor, *, stable: bool | None, dim: int = -1, descending: bool = False
 ) -> Any:
-    # The specification of TopK, which sorts in ONNX, puts the lower index first among equals.
-    return torch.sort(x, dim, descending)
+    # ONNX Runtime's TopK leaves equal elements in any order, so their indices are sorted too.
+    values, indices = torch.sort(x.movedim(dim, -1), -1, descending)
+    size = values.shape[-1]
+    starts = (values.narrow(-1, 1, size - 1) != values.narrow(-1, 0, size - 1)).long()
+    group = torch.nn.functional.pad(starts.cumsum(-1), (1, 0))
+    indices = torch.sort(group * size + indices, -1)[0] % size
+    return values.movedim(-1, dim), indices.movedim(-1, dim)
 
 
 class KthValue(OperatorRewrite):
@@ -69,9 +74,10 @@ class MedianAlong(OperatorRewrite):
 
 class SortStable(OperatorRewrite):
     name = "sort_stable"
-    summary = "sorts with TopK, which is stable"
+    summary = "sorts, then sorts the indices of equal elements"
     needed_by = "torch.sort and torch.argsort with stable=True"
     target = "aten::sort.stable"
+    inside = ("aten::argsort",)
 
     def decomposition(self) -> Callable[..., Any]:
         return _stable

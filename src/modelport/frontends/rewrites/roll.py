@@ -18,6 +18,7 @@ class Roll(OperatorRewrite):
     summary = "writes a roll by a free number as a concatenation"
     needed_by = "torch.roll(x, x.shape[2] // 2, 2), torch.fft.fftshift with free sizes"
     target = "aten::roll"
+    inside = ("aten::fft_fftshift", "aten::fft_ifftshift")
 
     def decomposition(self) -> Callable[..., Any]:
         return _roll
@@ -27,6 +28,7 @@ def _roll(x: torch.Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> A
     if not dims or all(isinstance(shift, int) for shift in shifts):
         return NotImplemented
     for shift, dim in zip(shifts, dims, strict=True):
-        index = torch.arange(x.shape[dim], device=x.device)
-        x = x.index_select(dim, (index - shift) % x.shape[dim])
+        size = x.shape[dim]
+        index = torch.arange(size, device=x.device) - shift % size
+        x = x.index_select(dim, torch.where(index < 0, index + size, index))
     return x
