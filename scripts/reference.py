@@ -16,14 +16,23 @@ from typing import Any
 import typer
 
 import modelport
-from modelport import errors, transforms
+from modelport import errors, rewrites, transforms
 from modelport.cli import app
 from modelport.runtime.tasks import TASKS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference.md"
 
 SECTIONS = ("Args", "Attributes", "Parameters", "Raises", "Returns")
+REWRITING = (
+    "function",
+    "module",
+    "operator",
+    "FunctionRewrite",
+    "ModuleRewrite",
+    "OperatorRewrite",
+)
 RESULTS = (
+    "modelport.export:Exported",
     "modelport.runtime.tasks.classification:Classification",
     "modelport.runtime.tasks.classification:ClassScore",
     "modelport.runtime.tasks.tensors:Tensors",
@@ -36,6 +45,9 @@ RESULTS = (
     "modelport.optimization:PassRecord",
 )
 """What the public functions return."""
+
+
+ROOMS = ("transforms", "rewrites")
 
 
 def page() -> str:
@@ -52,6 +64,10 @@ def page() -> str:
         "",
         "`modelport.transforms`; see [the guide](transforms.md).",
         *_members(("transforms", name, getattr(transforms, name)) for name in _transforms()),
+        "## Rewrites",
+        "",
+        "`modelport.rewrites`; see [the guide](rewrites.md).",
+        *_members(("rewrites", name, getattr(rewrites, name)) for name in REWRITING),
         "## Results",
         "",
         "What the functions above, and the tasks, return.",
@@ -79,7 +95,7 @@ def page() -> str:
 
 def _public() -> list[str]:
     """Functions first, then classes."""
-    names = [name for name in modelport.__all__ if name not in ("__version__", "transforms")]
+    names = [name for name in modelport.__all__ if name not in ("__version__", *ROOMS)]
     return sorted(names, key=lambda name: inspect.isclass(getattr(modelport, name)))
 
 

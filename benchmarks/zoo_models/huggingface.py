@@ -42,9 +42,15 @@ TASKS = (
 """Mappings, those with heads first: of a model type that is in several, the first one counts."""
 
 LEFT_OUT: dict[str, str] = {
+    "cohere2_vision": "a language model behind a SigLIP encoder, which is here by itself",
     "dinat": "needs the package natten",
+    "edgetam": "its default config does not fit its default backbone",
+    "edgetam_video": "its default config does not fit its default backbone",
+    "sam2_video": "the same class as sam2",
+    "sam3_video": "the same class as sam3_tracker",
     "sapiens2": "its default config has no head",
     "shieldgemma2": "a language model of 4 billion parameters behind a small vision encoder",
+    "vitmatte": "its default config does not build",
 }
 """Model types that cannot be had here, each with the reason."""
 
@@ -73,6 +79,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "pp_doclayout_v2": {"class_thresholds": [0.5, 0.5], "class_order": [1, 0]},
     "pp_ocrv5_server_det": {"intraclass_block_config": BLOCK},
     "pp_ocrv6_medium_det": {"intraclass_block_config": BLOCK},
+    "slanet": {"max_text_length": 5},
+    "slanext": {"max_text_length": 5},
     "perceiver": {"num_self_attends_per_block": 2, "d_latents": 256, "num_latents": 32},
 }
 """What the constructor of a config is given, where cutting its defaults down is not enough."""
@@ -82,7 +90,9 @@ SIDES: dict[str, int] = {
     "mobilevit": 128,
     "mobilevitv2": 128,
     "perceiver": 32,
+    **dict.fromkeys(("pp_ocrv5_mobile_rec", "pp_ocrv6_small_rec", "pp_ocrv6_tiny_rec"), 96),
     "rf_detr": 56,
+    "sam3_tracker": 56,
     "swin": 224,
 }
 """Height and width of the pictures, where 64 or four patches will not do."""
@@ -118,16 +128,16 @@ def case_of(kind: str, name: str) -> Case:
 def build(kind: str, name: str) -> nn.Module:
     import transformers
 
-    return getattr(transformers, name)(small_config(kind))
+    return getattr(transformers, name)(small_config(kind, name))
 
 
-def small_config(kind: str) -> Any:
-    from transformers import CONFIG_MAPPING
+def small_config(kind: str, name: str) -> Any:
+    import transformers
 
     settings = {
         key: make() if callable(make) else make for key, make in SETTINGS.get(kind, {}).items()
     }
-    config = CONFIG_MAPPING[kind](**settings)
+    config = getattr(transformers, name).config_class(**settings)
     _cut_down(config, side_of(kind), settings)
     config.return_dict = True
     return config
@@ -143,10 +153,23 @@ def _cut_down(config: Any, side: int, given: Mapping[str, Any]) -> None:
             _cut_down(value, side, {})
         elif key == "image_size":
             setattr(config, key, _like(value, side))
+        elif key in GRIDS:
+            setattr(config, key, GRIDS[key](_patches_across(side)))
         elif key == "num_queries":
             setattr(config, key, min(value, QUERIES))
         elif key in LAYERS and isinstance(value, int) and not hasattr(config, "stage_names"):
             setattr(config, key, min(value, 2))
+
+
+GRIDS: dict[str, Any] = {
+    "image_embedding_size": lambda across: across,
+    "backbone_feature_sizes": lambda across: [[4 * across] * 2, [2 * across] * 2, [across] * 2],
+}
+"""Sizes of feature maps that a config repeats: those of SAM and its successors."""
+
+
+def _patches_across(side: int) -> int:
+    return side // (14 if side % 14 == 0 else 16)
 
 
 def _like(value: Any, side: int) -> Any:
@@ -216,6 +239,14 @@ def _patches(side: int) -> Inputs:
     }
 
 
+def _tiles(side: int) -> Inputs:
+    return {
+        "pixel_values": pictures(*_batches(1, 4, 3, side, side)),
+        "aspect_ratio_ids": ints(2, *_batches(1), low=1),
+        "aspect_ratio_mask": ints(2, *_batches(1, 4), low=1),
+    }
+
+
 def _tokens(side: int) -> Inputs:
     return {"input_ids": ints(500, *_batches(32))}
 
@@ -224,16 +255,18 @@ INPUTS: dict[str, Any] = {
     **dict.fromkeys(("align", "altclip", "blip", "chinese_clip", "clipseg", "siglip"), _with_text),
     **dict.fromkeys(("tipsv2", "owlv2", "owlvit"), _with_text),
     **dict.fromkeys(("blip-2", "grounding-dino", "mm-grounding-dino"), _text_after),
-    **dict.fromkeys(("sam", "sam_hq"), _points),
+    **dict.fromkeys(("sam", "sam_hq", "sam2", "sam3_tracker"), _points),
+    **dict.fromkeys(("efficientloftr", "lightglue", "superglue"), _frames(2)),
+    "mllama": _tiles,
     "imagegpt": _tokens,
     "omdet-turbo": _with_classes,
     "oneformer": _with_task,
     "siglip2": _patches,
     "timesformer": _frames(8),
     "videomae": _frames(16),
-    "vivit": _frames(4),
+    "vivit": _frames(32),
     "vjepa2": _videos(4),
     "videomt": _videos(2),
-    "videoprism": lambda side: {**_videos(4)(side), "input_ids": ints(100, *_batches(8), low=3)},
-    "videoprism_vision_model": _videos(4),
+    "videoprism": lambda side: {**_videos(16)(side), "input_ids": ints(100, *_batches(8), low=3)},
+    "videoprism_vision_model": _videos(16),
 }

@@ -537,6 +537,17 @@ def test_code_of_a_folder_never_runs(folders: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("named", [["pipeline"], ["NoSuchModel"], None])
+def test_a_configuration_that_names_no_model(named: Any, folders: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "vit"
+    shutil.copytree(folders / "vit", folder)
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, "architectures": named}))
+    source = open_codebase(f"transformers:{folder}", pretrained=False)
+    assert type(source.model).__name__ == "ViTModel"
+    assert "so AutoModel was built; the option task= chooses another" in source.notes[0]
+
+
 def test_a_repository_that_cannot_be_reached(offline: None) -> None:
     need("transformers")
     with pytest.raises(SourceError) as caught:

@@ -89,8 +89,8 @@ class SegmentationModelsPytorch(Codebase):
             return True
         from huggingface_hub import try_to_load_from_cache
 
-        settings = self.library().encoders.encoders[encoder]["pretrained_settings"]
-        where = settings.get(weights or "imagenet")
+        known = self.library().encoders.encoders.get(encoder, {})
+        where = known.get("pretrained_settings", {}).get(weights or "imagenet")
         if where is None:
             return False
         found = try_to_load_from_cache(where["repo_id"], "config.json", revision=where["revision"])

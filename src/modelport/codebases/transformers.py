@@ -89,7 +89,16 @@ class Transformers(Codebase):
         return self._source(where, model, config, pretrained, notes)
 
     def _config(self, where: str, given: Mapping[str, Any]) -> Any:
-        config = self.library().AutoConfig.from_pretrained(where, **{**given, **_only(where)})
+        read = self.library().AutoConfig.from_pretrained
+        try:
+            config = read(where, **{**given, **_only(where)})
+        except OSError as error:
+            if _is_local(where):
+                raise
+            raise SourceError(
+                f"The configuration of {where} could not be downloaded: {said(error)}",
+                hint="Download the repository elsewhere, and give the path of its folder",
+            ) from error
         unknown = [key for key in given if not hasattr(config, key)]
         if unknown:
             known = ["num_labels", *(key for key in config.to_dict() if not key.startswith("_"))]
@@ -112,8 +121,9 @@ class Transformers(Codebase):
                 )
             return getattr(library, TASKS[task]), []
         named = (config.architectures or [None])[0]
-        if named is not None and hasattr(library, named):
-            return getattr(library, named), []
+        found = None if named is None else getattr(library, named, None)
+        if hasattr(found, "main_input_name"):  # a model, not whatever else has that name
+            return found, []
         said_so = (
             f"names the class {named}, which transformers lacks" if named else "names no class"
         )
@@ -170,14 +180,6 @@ class Transformers(Codebase):
                 f"transformers:{name}?pretrained=false for random weights"
             )
         return found
-
-    def _explained(self, name: str, error: Exception) -> Any:
-        if isinstance(error, OSError) and not _is_local(name):
-            return SourceError(
-                f"The configuration of {name} could not be downloaded: {said(error)}",
-                hint="Download the repository elsewhere, and give the path of its folder",
-            )
-        return super()._explained(name, error)
 
 
 @contextlib.contextmanager

@@ -83,8 +83,9 @@ class Adapter(nn.Module):
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self._cuts:
             return self.module(*args, **kwargs)
-        with _Taps(self.module, self._cuts) as taps, suppress(_AllReached):
-            self.module(*args, **kwargs)
+        with _Taps(self.module, self._cuts) as taps, _tracers_that_unwind():
+            with suppress(_AllReached):
+                self.module(*args, **kwargs)
         return taps.found()
 
 

@@ -113,8 +113,14 @@ def _suggested_sizes(text: str) -> str | None:
     return f"The code allows less than the inputs do: {'; '.join(dict.fromkeys(found))}"
 
 
+_SUMMARY = re.compile(
+    r"## Exception summary\s+<class '[^']*'>: (?P<reason>.*?)(?:\n⬆️|\n⬇️|\n\n\(Refer|\Z)", re.DOTALL
+)
+
+
 def first_sentence(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or "no message"
+    found = _SUMMARY.search(str(error))  # torch's exporter wraps the reason in pages of advice
+    text = " ".join((found["reason"] if found else str(error)).split()) or "no message"
     return re.split(r"(?<=[a-z)])[.!] | \(unhinted", text, maxsplit=1)[0][:240]
 
 

@@ -10,9 +10,9 @@ import torch
 from torch.export import ExportedProgram
 from torch.utils._pytree import tree_unflatten
 
-from modelport.errors import ExportError, SourceError, UsageError
+from modelport.errors import ExportError, ModelportError, SourceError, UsageError
 from modelport.frontends import torch_export
-from modelport.frontends.explain import explaining, first_sentence, quiet
+from modelport.frontends.explain import first_sentence, quiet
 from modelport.frontends.finish import Job
 from modelport.frontends.inputs import Inputs, Leaf
 from modelport.frontends.options import TORCH_EXPORT, ExportOptions
@@ -33,11 +33,18 @@ class Program(TorchModule):
 
     def _export(self, job: Job, exporter: str) -> ir.Model:
         opset = torch_export.check_opset(job.opset)
-        with job.rewritten(exporter) as rewrites, explaining(job.adapter), quiet():
-            program = rewrites.decompose(self.program)
-            model = torch_export.translate(program, job, opset, rewrites.translations)
-            job.note(rewrites.fired)
-        return model
+        try:
+            with job.rewritten(exporter) as rewrites, quiet():
+                program = rewrites.decompose(self.program)
+                model = torch_export.translate(program, job, opset, rewrites.translations)
+                job.note(rewrites.fired)
+            return model
+        except ModelportError:
+            raise
+        except Exception:
+            # Some programs cannot be broken up any more once they have been in a file, those with
+            # sizes in steps among them; the same program captured afresh can.
+            return torch_export.export(job)
 
 
 def _refuse(source: Source, options: ExportOptions) -> None:

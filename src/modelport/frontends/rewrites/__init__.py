@@ -70,6 +70,8 @@ BUILTINS: dict[str, str] = {
     "searchsorted": "modelport.frontends.rewrites.lookup:SearchSorted",
     "masked_select": "modelport.frontends.rewrites.lookup:MaskedSelect",
     "embedding_bag": "modelport.frontends.rewrites.lookup:EmbeddingBag",
+    "inverse": "modelport.frontends.rewrites.linear_systems:Inverse",
+    "solve": "modelport.frontends.rewrites.linear_systems:Solve",
     "scatter_mean": "modelport.frontends.rewrites.scatter_mean:ScatterMean",
 }
 

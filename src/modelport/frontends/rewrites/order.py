@@ -38,7 +38,7 @@ def _stable(
     size = values.shape[-1]
     starts = (values.narrow(-1, 1, size - 1) != values.narrow(-1, 0, size - 1)).long()
     group = torch.nn.functional.pad(starts.cumsum(-1), (1, 0))
-    indices = torch.sort(group * size + indices, -1)[0] % size
+    indices = torch.sort(group * size + indices, -1)[0] - group * size
     return values.movedim(-1, dim), indices.movedim(-1, dim)
 
 

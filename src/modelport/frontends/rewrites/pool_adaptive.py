@@ -34,7 +34,7 @@ def _average(x: torch.Tensor, output_size: Sequence[int]) -> Any:
 def _maximum(x: torch.Tensor, output_size: Sequence[int]) -> Any:
     axes = len(output_size)
     values, spread = x, x
-    inside = torch.ones((), dtype=torch.bool, device=x.device)
+    inside = torch.ones([1] * (2 * axes), dtype=torch.bool, device=x.device)
     for axis, count in enumerate(output_size, start=-axes):
         windows = _windows(count, x.shape[axis], x.device)
         moved = values.transpose(axis, -1).unsqueeze(-2)

@@ -55,7 +55,7 @@ def _weights(
     place = torch.arange(old, dtype=x.dtype, device=x.device)
     index = torch.arange(new, dtype=x.dtype, device=x.device)
     middle = index * step if align_corners else (index + 0.5) * step - 0.5
-    width = torch.full((), 1.0, dtype=x.dtype, device=x.device) * step
+    width = torch.ones(1, dtype=x.dtype, device=x.device) * step
     weights = shape((place - middle[:, None]).abs() / width.clamp(min=1))
     return weights / weights.sum(-1, keepdim=True)
 
