@@ -42,6 +42,19 @@ TASKS = (
 """Mappings, those with heads first: of a model type that is in several, the first one counts."""
 
 LEFT_OUT: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            "blip-2",
+            "llama4",
+            "mllama",
+            "omdet-turbo",
+            "pp_ocrv5_server_det",
+            "pp_ocrv6_medium_det",
+            "pp_ocrv6_small_det",
+            "pp_ocrv6_tiny_rec",
+        ),
+        "its default config does not run on small pictures; a config for it is still to be written",
+    ),
     "cohere2_vision": "a language model behind a SigLIP encoder, which is here by itself",
     "dinat": "needs the package natten",
     "edgetam": "its default config does not fit its default backbone",
@@ -58,16 +71,6 @@ LAYERS = ("num_hidden_layers", "encoder_layers", "decoder_layers", "decoder_num_
 QUERIES = 10
 
 FOUR = {"num_hidden_layers": 4}
-_STRIPS = {"longratio": 7, "midratio": 5, "shortratio": 3}
-BLOCK = {
-    "reduce_channel": [1, 1, 0],
-    "return_channel": [1, 1, 0],
-    **{f"vertical_long_to_small_conv_{k}": [[n, 1], 1, [n // 2, 0]] for k, n in _STRIPS.items()},
-    **{f"horizontal_small_to_long_conv_{k}": [[1, n], 1, [0, n // 2]] for k, n in _STRIPS.items()},
-    **{f"symmetric_conv_long_{k}": [n, 1, n // 2] for k, n in _STRIPS.items()},
-}
-"""Kernel, stride and padding of a block that PP-OCR's configs leave open."""
-
 SETTINGS: dict[str, dict[str, Any]] = {
     "beit": {**FOUR, "out_indices": [1, 2, 3, 4]},
     "data2vec-vision": {**FOUR, "out_indices": [0, 1, 2, 3]},
@@ -77,8 +80,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "eomt_dinov3": {**FOUR, "num_blocks": 2, "hidden_size": 384, "num_attention_heads": 6},
     "lw_detr": {"projector_scale_factors": [1.0]},
     "pp_doclayout_v2": {"class_thresholds": [0.5, 0.5], "class_order": [1, 0]},
-    "pp_ocrv5_server_det": {"intraclass_block_config": BLOCK},
-    "pp_ocrv6_medium_det": {"intraclass_block_config": BLOCK},
     "slanet": {"max_text_length": 5},
     "slanext": {"max_text_length": 5},
     "perceiver": {"num_self_attends_per_block": 2, "d_latents": 256, "num_latents": 32},
@@ -217,33 +218,12 @@ def _with_task(side: int) -> Inputs:
     return {**_pixels(side), "task_inputs": ints(100, *_batches(77))}
 
 
-def _with_classes(side: int) -> Inputs:
-    """Two names of classes for each picture, and a task in words."""
-    names, tasks = ((4, 16), (6, 16)), _batches(16)
-    return {
-        **_pixels(side),
-        "classes_input_ids": ints(100, *names, low=3),
-        "classes_attention_mask": ints(2, *names, low=1),
-        "tasks_input_ids": ints(100, *tasks, low=3),
-        "tasks_attention_mask": ints(2, *tasks, low=1),
-        "classes_structure": ints(3, (2,), (3,), low=2),
-    }
-
-
 def _patches(side: int) -> Inputs:
     """SigLIP 2 takes patches with the grid that they come from."""
     return {
         "pixel_values": floats(*_batches(16, 768)),
         "pixel_attention_mask": ints(2, *_batches(16), low=1),
         "spatial_shapes": ints(5, *_batches(2), low=4),
-    }
-
-
-def _tiles(side: int) -> Inputs:
-    return {
-        "pixel_values": pictures(*_batches(1, 4, 3, side, side)),
-        "aspect_ratio_ids": ints(2, *_batches(1), low=1),
-        "aspect_ratio_mask": ints(2, *_batches(1, 4), low=1),
     }
 
 
@@ -254,12 +234,10 @@ def _tokens(side: int) -> Inputs:
 INPUTS: dict[str, Any] = {
     **dict.fromkeys(("align", "altclip", "blip", "chinese_clip", "clipseg", "siglip"), _with_text),
     **dict.fromkeys(("tipsv2", "owlv2", "owlvit"), _with_text),
-    **dict.fromkeys(("blip-2", "grounding-dino", "mm-grounding-dino"), _text_after),
+    **dict.fromkeys(("grounding-dino", "mm-grounding-dino"), _text_after),
     **dict.fromkeys(("sam", "sam_hq", "sam2", "sam3_tracker"), _points),
     **dict.fromkeys(("efficientloftr", "lightglue", "superglue"), _frames(2)),
-    "mllama": _tiles,
     "imagegpt": _tokens,
-    "omdet-turbo": _with_classes,
     "oneformer": _with_task,
     "siglip2": _patches,
     "timesformer": _frames(8),

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-WEAK, STRONG, WANTED = 0.3, 3.0, 0.8
-"""Gains of a matrix: below and above these it is scaled to the wanted one."""
+WEAK, WANTED = 0.3, 0.8
+"""Gains of a matrix: below the first it is scaled to the second."""
 
 
 def liven(module: nn.Module, feeds: Any) -> nn.Module:
@@ -39,6 +39,8 @@ def _redraw(name: str, parameter: Tensor, generator: torch.Generator) -> None:
         gain = float(parameter.std()) * math.sqrt(_fan_in(parameter))
         if gain < WEAK:
             parameter.mul_(WANTED / max(gain, 1e-12))
+    elif name.endswith("weight") and parameter.abs().mean() < WEAK:  # of a norm
+        parameter.uniform_(0.7, 1.3, generator=generator)
 
 
 def _redraw_constant(name: str, parameter: Tensor, wide: bool, generator: torch.Generator) -> None:

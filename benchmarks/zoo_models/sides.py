@@ -139,12 +139,17 @@ class Runner:
         names = [name for name in self._inputs if name not in state]
         if len(names) == len(tensors):
             for name, tensor in zip(names, tensors, strict=True):
-                yield name, tensor.numpy()
+                yield name, _real(tensor).numpy()
             return
         named = dict(_named(feeds))
         for name in names:
             assert name in named, f"The graph asks for {name!r}, which is no input"
-            yield name, named[name].numpy()
+            yield name, _real(named[name]).numpy()
+
+
+def _real(tensor: torch.Tensor) -> torch.Tensor:
+    """Graphs take complex numbers as pairs, from both exporters."""
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
 
 def _named(feeds: Any) -> Iterator[tuple[str, torch.Tensor]]:

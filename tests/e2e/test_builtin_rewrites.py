@@ -53,6 +53,7 @@ class Need:
         sizes: of the traced input, then another; axes in which they differ are free.
         fails: where it fails without the rewrite: `export`, `onnxruntime` or `openvino`.
         make: gives an input of a size; numbers around zero by default.
+        engine: the one that the export is for, where it is for one alone.
         engines: those that must agree with it.
     """
 
@@ -60,6 +61,7 @@ class Need:
     sizes: tuple[tuple[int, ...], tuple[int, ...]]
     fails: str = "export"
     make: Callable[[Sequence[int]], torch.Tensor] = torch.randn
+    engine: str | None = None
     exporter: str = "torch.export"
     engines: tuple[str, ...] = ("onnxruntime", "openvino")
 
@@ -70,6 +72,75 @@ def of(function: Callable[..., Any]) -> Callable[[], nn.Module]:
 
 def whole(below: int) -> Callable[[Sequence[int]], torch.Tensor]:
     return lambda size: torch.randint(0, below, tuple(size))
+
+
+class Deformable(nn.Module):
+    """What torchvision.ops.DeformConv2d does with its operator."""
+
+    def __init__(self, masked: bool) -> None:
+        super().__init__()
+        self.masked = masked
+        self.weight, self.bias = nn.Parameter(torch.randn(6, 2, 3, 3)), nn.Parameter(torch.randn(6))
+        self.offset, self.mask = nn.Conv2d(4, 36, 3, 2, 1), nn.Conv2d(4, 18, 3, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = torch.ops.torchvision.deform_conv2d(
+            x, self.weight, self.offset(x), self.mask(x).sigmoid(), self.bias,
+            2, 2, 1, 1, 1, 1, 2, 2, self.masked,
+        )  # fmt: skip
+        return result
+
+
+def deform_conv(
+    x: torch.Tensor, weight: torch.Tensor, offset: torch.Tensor, mask: torch.Tensor,
+    bias: torch.Tensor, stride_h: int, stride_w: int, pad_h: int, pad_w: int, dilation_h: int,
+    dilation_w: int, groups: int, offset_groups: int, use_mask: bool,
+) -> torch.Tensor:  # fmt: skip
+    """Place by place, as the paper defines it (Zhu et al. 2018, equation 1)."""
+    result = bias[:, None, None].repeat(x.shape[0], 1, *offset.shape[2:])
+    padded = functional.pad(x, (20, 20, 20, 20))
+    each, per = x.shape[1] // offset_groups, weight.shape[0] // groups
+    for index in np.ndindex(*result.shape[:1], *result.shape[2:]):
+        n, i, j = index
+        taps = torch.zeros(x.shape[1], *weight.shape[2:])
+        for c, a, b in np.ndindex(*taps.shape):
+            tap = (c // each) * weight.shape[2] * weight.shape[3] + a * weight.shape[3] + b
+            y = i * stride_h - pad_h + a * dilation_h + float(offset[n, 2 * tap, i, j])
+            z = j * stride_w - pad_w + b * dilation_w + float(offset[n, 2 * tap + 1, i, j])
+            top, left = int(np.floor(y)), int(np.floor(z))
+            corners = padded[n, c, top + 20 : top + 22, left + 20 : left + 22]
+            down, right = y - top, z - left
+            shares = torch.tensor(
+                [[(1 - down) * (1 - right), (1 - down) * right], [down * (1 - right), down * right]]
+            )
+            taps[c, a, b] = (corners * shares).sum() * (mask[n, tap, i, j] if use_mask else 1)
+        for o in range(weight.shape[0]):
+            begin = o // per * weight.shape[1]
+            result[n, o, i, j] += (weight[o] * taps[begin : begin + weight.shape[1]]).sum()
+    return result
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _torchvision_operator() -> Iterator[None]:
+    """The operator of torchvision, whose own kernels need a torch of the same build."""
+    if hasattr(torch.ops.torchvision, "deform_conv2d"):
+        yield
+        return
+    with torch.library._scoped_library("torchvision", "FRAGMENT") as library:
+        library.define(
+            "deform_conv2d(Tensor x, Tensor w, Tensor offset, Tensor mask, Tensor bias, "
+            + "".join(f"SymInt n{index}, " for index in range(8))
+            + "bool use_mask) -> Tensor"
+        )
+        library.impl("deform_conv2d", deform_conv, "CPU")
+        library.impl(
+            "deform_conv2d",
+            lambda x, weight, offset, *_: x.new_empty(
+                x.shape[0], weight.shape[0], *offset.shape[2:]
+            ),
+            "Meta",
+        )
+        yield
 
 
 def matrices(x: torch.Tensor) -> torch.Tensor:
@@ -114,6 +185,7 @@ def rotated(x: torch.Tensor) -> torch.Tensor:
 
 
 IMAGE = ((2, 4, 8, 10), (3, 4, 12, 14))
+ROWS = ((2, 6), (5, 6))
 TABLE = ((2, 6), (5, 9))
 SEQUENCE = ((2, 5, 8), (3, 7, 8))
 VOLUME = ((2, 3, 5, 6, 7), (3, 3, 6, 7, 9))
@@ -133,7 +205,6 @@ NEEDS: dict[str, list[Need]] = {
     ],
     "adaptive_avg_pool2d": [
         Need(lambda: nn.AdaptiveAvgPool2d((None, 1)), IMAGE, fails="onnxruntime"),
-        Need(lambda: nn.AdaptiveAvgPool2d((3, 7)), IMAGE, fails="onnxruntime"),
         Need(
             of(lambda x: functional.interpolate(x, scale_factor=0.6, mode="area")),
             IMAGE, fails="onnxruntime",
@@ -166,6 +237,14 @@ NEEDS: dict[str, list[Need]] = {
             x, x[:, :, :3, :4].movedim(1, -1) * 0.7, m, p, c)), VOLUME, fails="openvino")
         for mode, padding, corners in (("bilinear", "zeros", False), ("bilinear", "border", True),
                                        ("nearest", "zeros", False))
+    ],
+    "deform_conv": [
+        Need(lambda: Deformable(True), IMAGE, engines=("onnxruntime",), exporter="torchscript"),
+        Need(lambda: Deformable(False), IMAGE, engines=("onnxruntime",), exporter="torchscript"),
+    ],
+    "deform_conv_sampled": [
+        Need(lambda: Deformable(True), IMAGE, engine="openvino", fails="openvino"),
+        Need(lambda: Deformable(False), IMAGE, engine="openvino", fails="openvino"),
     ],
     "rrelu": [Need(nn.RReLU, TABLE)],
     "softplus_threshold": [
@@ -235,12 +314,12 @@ NEEDS: dict[str, list[Need]] = {
         Need(of(lambda x: torch.searchsorted(x.sort(-1)[0], x[:, :2], right=True)), TABLE),
     ],
     "inverse": [
-        Need(of(lambda x: torch.inverse(matrices(x))), TABLE),
-        Need(of(lambda x: torch.linalg.inv(matrices(x)[:, 1:, :5])), TABLE),
+        Need(of(lambda x: torch.inverse(matrices(x))), ROWS),
     ],
+    "linalg_inv": [Need(of(lambda x: torch.linalg.inv(matrices(x)[:, 1:, :5])), ROWS)],
     "solve": [
-        Need(of(lambda x: torch.linalg.solve(matrices(x), x[:, :6, None])), TABLE),
-        Need(of(lambda x: torch.linalg.solve(matrices(x), x[:, :6])), TABLE),
+        Need(of(lambda x: torch.linalg.solve(matrices(x), x[:, :6, None])), ROWS),
+        Need(of(lambda x: torch.linalg.solve(matrices(x), x[:, :6])), ROWS),
     ],
     "masked_select": [Need(of(lambda x: torch.masked_select(x, x[:1] > 0)), TABLE, engines=("onnxruntime",))],
     "embedding_bag": [
@@ -281,7 +360,11 @@ def _one_registry() -> Iterator[None]:
 def export(module: nn.Module, need: Need, x: torch.Tensor, with_rewrites: bool) -> bytes:
     """The graph, through torch alone."""
     axes = [axis for axis, (one, other) in enumerate(zip(*need.sizes, strict=True)) if one != other]
-    context: Any = rewrites.applied(module, exporter=need.exporter) if with_rewrites else None
+    context: Any = (
+        rewrites.applied(module, exporter=need.exporter, engine=need.engine)
+        if with_rewrites
+        else None
+    )
     with torch.no_grad(), context or nullcontext() as changes:
         if need.exporter == "torchscript":
             buffer = io.BytesIO()
@@ -341,7 +424,7 @@ def assert_same(graph: bytes, engine: str, module: nn.Module, inputs: list[torch
 
 
 def test_every_builtin_rewrite_is_here() -> None:
-    assert set(NEEDS) | {"deform_conv"} == set(rewrites.BUILTINS)
+    assert set(NEEDS) == set(rewrites.BUILTINS)
 
 
 @pytest.mark.parametrize(("name", "index"), CASES)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ import onnx_ir as ir
 from modelport.engines import ENGINES
 from modelport.engines.base import Session
 from modelport.engines.scratch import opened
-from modelport.errors import ModelportError, VerificationError
+from modelport.errors import EngineError, ModelportError, VerificationError
 from modelport.frontends.isolation import deadline
 from modelport.frontends.options import TORCH_EXPORT
 from modelport.frontends.source import LoadedSource
@@ -175,10 +175,24 @@ def prove_export(loaded: LoadedSource, graph: ir.Model, oracle: Session) -> None
     feeds = [loaded.example_feeds(seed) for seed in (1, 2)]
     feeds += [*loaded.other_sizes(3), *loaded.further_feeds()]
     want = run_all(oracle, feeds)
-    with opened(ENGINES.get("onnxruntime"), graph, Target()) as session:
+    with _session(graph) as session:
         for feed, one in zip(feeds, want, strict=True):
             _demand_one(session, feed, one)
     _demand_movement(loaded, feeds, want)
+
+
+@contextmanager
+def _session(graph: ir.Model) -> Iterator[Session]:
+    try:
+        stack = ExitStack()
+        session = stack.enter_context(opened(ENGINES.get("onnxruntime"), graph, Target()))
+    except EngineError as error:
+        raise VerificationError(
+            f"The exported graph cannot be proved, because ONNX Runtime does not take it: {error.seen}",
+            hint="modelport check --engines onnxruntime names the line of each operator it lacks",
+        ) from error
+    with stack:
+        yield session
 
 
 def _demand_one(session: Session, feed: Feeds, want: Outputs) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
+from copy import copy
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -26,6 +27,45 @@ PREFIX = "model"
 """Name of the user's module inside the adapter; `unprefixed` takes it off module paths."""
 
 
+_OF_TORCH = frozenset(vars(nn.Module()))
+"""Attributes that every module has: parameters, buffers, hooks."""
+
+
+@contextmanager
+def forgetting(module: nn.Module) -> Iterator[None]:
+    """Puts plain attributes back at the end: what a call keeps in them is no part of a graph.
+
+    Networks keep grids and masks of the last size there, which would fix that size while tracing.
+    """
+    parts = [part for part in module.modules() if not isinstance(part, torch.jit.ScriptModule)]
+    kept = [(vars(part), _plain(vars(part))) for part in parts]
+    try:
+        yield
+    finally:
+        for now, before in kept:
+            for name in [name for name in now if name not in before and name not in _OF_TORCH]:
+                del now[name]
+            for name, (value, content) in before.items():
+                now[name] = value
+                _refill(value, content)
+
+
+def _plain(attributes: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Attributes that are not torch's own, with a copy of what containers among them hold."""
+    return {
+        name: (value, copy(value) if type(value) in (dict, list, set) else None)
+        for name, value in attributes.items()
+        if name not in _OF_TORCH
+    }
+
+
+def _refill(container: Any, content: Any) -> None:
+    if content is None:
+        return
+    container.clear()
+    container.extend(content) if isinstance(container, list) else container.update(content)
+
+
 @dataclass(frozen=True)
 class Results:
     """What a module returned: its tensors by name, and the names of what is no tensor."""
@@ -38,8 +78,8 @@ class Adapter(nn.Module):
     """Calls the module with the tree that its flat inputs stand for, and flattens what it returns.
 
     Args:
-        cuts: paths of modules whose outputs are returned in place of the model's own; what follows
-            the last of them is not even run.
+        cuts: paths of modules whose outputs are returned in place of the model's own. The first call
+            finds out how often each of them runs; later ones stop after the last.
         state: names of buffers that become inputs, and with their values after the call outputs.
     """
 
@@ -56,7 +96,9 @@ class Adapter(nn.Module):
         self._inputs = inputs
         self._cuts = list(cuts)
         self._state = list(state)
+        self._calls: dict[str, int] = {}
         self.training = module.training
+        self.forgets = True
 
     @property
     def module(self) -> nn.Module:
@@ -69,7 +111,11 @@ class Adapter(nn.Module):
 
     def results(self, *tensors: torch.Tensor) -> Results:
         count = len(tensors) - len(self._state)
-        with _replaced(self.module, dict(zip(self._state, tensors[count:], strict=True))) as state:
+        given = dict(zip(self._state, tensors[count:], strict=True))
+        with ExitStack() as stack:
+            if self.forgets:
+                stack.enter_context(forgetting(self.module))
+            state = stack.enter_context(_replaced(self.module, given))
             args, kwargs = self._inputs.bind(tensors[:count])
             found = _flat(self._call(args, kwargs))
             found.tensors.update(state())
@@ -83,9 +129,13 @@ class Adapter(nn.Module):
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self._cuts:
             return self.module(*args, **kwargs)
-        with _Taps(self.module, self._cuts) as taps, _tracers_that_unwind():
-            with suppress(_AllReached):
+        with _Taps(self.module, self._cuts, self._calls) as taps, _tracers_that_unwind():
+            try:
                 self.module(*args, **kwargs)
+            except Exception:
+                if not taps.all_seen():  # else what comes after need not even work
+                    raise
+        self._calls = taps.calls
         return taps.found()
 
 
@@ -115,10 +165,16 @@ def _tracers_that_unwind() -> Iterator[None]:
 
 
 class _Taps:
-    """Keeps what named modules return, while the context is open."""
+    """Keeps what named modules return, while the context is open; of several calls the last counts.
 
-    def __init__(self, module: nn.Module, paths: Sequence[str]) -> None:
+    Args:
+        known: how often each of them is called, if that is known: after the last call the model stops.
+    """
+
+    def __init__(self, module: nn.Module, paths: Sequence[str], known: Mapping[str, int]) -> None:
         self._wanted = list(paths)
+        self._known = known
+        self.calls = dict.fromkeys(paths, 0)
         self._parts = {path: part(module, path) for path in paths}
         self._seen: dict[str, Any] = {}
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
@@ -134,12 +190,16 @@ class _Taps:
 
     def _keeper(self, path: str) -> Any:
         def keep(_: nn.Module, __: Any, result: Any) -> None:
-            # Of several calls the last counts; what follows may change the tensor in place.
+            # What follows may change the tensor in place.
             self._seen[path] = tree_map_only(torch.Tensor, torch.clone, result)
-            if len(self._seen) == len(self._wanted):
+            self.calls[path] += 1
+            if self._known and all(self.calls[each] >= self._known[each] for each in self._wanted):
                 raise _AllReached
 
         return keep
+
+    def all_seen(self) -> bool:
+        return all(self.calls.values())
 
     def found(self) -> dict[str, Any]:
         missing = [path for path in self._wanted if path not in self._seen]
@@ -169,7 +229,11 @@ def _flat(result: Any) -> Results:
     entries = list(leaves(result))
     if not _has_keys(result):
         entries = list(zip(_positions(entries), (value for _, value in entries), strict=True))
-    tensors = {name: value for name, value in entries if isinstance(value, torch.Tensor)}
+    tensors = {
+        name: torch.view_as_real(value.resolve_conj()) if value.is_complex() else value
+        for name, value in entries
+        if isinstance(value, torch.Tensor)
+    }
     left_out = [
         f"{name} ({type(value).__name__})"
         for name, value in entries
@@ -190,7 +254,7 @@ def _positions(entries: list[tuple[str, Any]]) -> list[str]:
         ]
     counts = accumulate(tensors, initial=0)
     return [
-        f"output_{count}" if is_one else f"output at {name}"
+        f"output_{count}" if is_one else f"output at {name}" if name else "output"
         for is_one, count, (name, _) in zip(tensors, counts, entries, strict=False)
     ]
 

@@ -214,6 +214,12 @@ def _if(question: ir.Model, yes: ir.Model, no: ir.Model) -> ir.Model:
 
 
 def _demand_alike(yes: ir.Model, no: ir.Model) -> None:
+    counts = len(yes.graph.outputs), len(no.graph.outputs)
+    if counts[0] != counts[1]:
+        raise ExportError(
+            f"The two ways of a branch give {counts[0]} and {counts[1]} outputs",
+            expected="the same number of them",
+        )
     for value, other in zip(yes.graph.outputs, no.graph.outputs, strict=True):
         ranks = [None if v.shape is None else len(v.shape) for v in (value, other)]
         if value.dtype != other.dtype or ranks[0] != ranks[1]:
@@ -238,12 +244,8 @@ def _branch(around: ir.Model, part: ir.Model, prefix: str) -> ir.Graph:
     known = {value.name: value for value in around.graph.inputs}
     for value in part.graph.inputs:
         _replace(part, value, known[value.name])
-    for name, value in list(part.graph.initializers.items()):
-        if name not in around.graph.initializers:
-            around.graph.initializers[name] = ir.Value(
-                name=name, type=value.type, shape=value.shape, const_value=value.const_value
-            )
-        _replace(part, value, around.graph.initializers[name])
+    for value in list(part.graph.initializers.values()):
+        _replace(part, value, _weight(around, value, prefix))
     part.graph.initializers.clear()
     part.graph.inputs.clear()
     _share(around, part)
@@ -256,6 +258,29 @@ def _branch(around: ir.Model, part: ir.Model, prefix: str) -> ir.Graph:
     part.graph.outputs.clear()
     part.graph.remove(list(part.graph))
     return ir.Graph([], outputs, nodes=nodes, name=prefix.rstrip("."))
+
+
+def _weight(around: ir.Model, value: ir.Value, prefix: str) -> ir.Value:
+    """The weight of that name and content; torch numbers the constants of every way from 0."""
+    known, name = around.graph.initializers, value.name or ""
+    while name in known and not _equal(known[name], value):
+        name = f"{prefix}{name}"
+    if name not in known:
+        known[name] = ir.Value(
+            name=name, type=value.type, shape=value.shape, const_value=value.const_value
+        )
+    return known[name]
+
+
+def _equal(one: ir.Value, other: ir.Value) -> bool:
+    assert one.const_value is not None
+    assert other.const_value is not None
+    left, right = one.const_value.numpy(), other.const_value.numpy()
+    if left.dtype != right.dtype or left.shape != right.shape:
+        return False
+    if left.__array_interface__["data"] == right.__array_interface__["data"]:
+        return True
+    return left.tobytes() == right.tobytes()
 
 
 def _of_the_branch(value: ir.Value, nodes: list[ir.Node], prefix: str) -> ir.Value:

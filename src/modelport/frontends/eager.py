@@ -12,7 +12,7 @@ from torch import nn
 
 from modelport.engines.base import Session
 from modelport.errors import ExportError, ModelportError
-from modelport.frontends.adapter import Adapter, Results
+from modelport.frontends.adapter import Adapter, Results, forgetting
 from modelport.frontends.explain import first_sentence, place_of, quiet
 from modelport.types import Feeds, Outputs, Signature
 
@@ -64,12 +64,11 @@ def _try(adapter: Adapter, examples: tuple[torch.Tensor, ...], may_carry: bool) 
     versions = _versions(adapter.module)
     kept = {name: buffer.clone() for name, buffer in adapter.module.named_buffers()}
     first = _run(adapter, examples)
-    changing = [
-        name for name, version in _versions(adapter.module).items() if version != versions[name]
-    ]
-    carried = _run(adapter, examples) if changing else first
+    changing = [name for name, v in _versions(adapter.module).items() if v != versions.get(name)]
     _restore(adapter.module, kept, changing)
     second = _run(adapter, examples)
+    _restore(adapter.module, kept, changing)
+    carried, attributes = _carried(adapter, examples)
     _restore(adapter.module, kept, changing)
     if not first.tensors:
         raise ExportError(
@@ -83,13 +82,38 @@ def _try(adapter: Adapter, examples: tuple[torch.Tensor, ...], may_carry: bool) 
             hint="Take the random operation out of forward, or make it a layer that rests in "
             "inference mode, as Dropout does",
         )
-    if not may_carry and not _alike(first, carried):
+    if not (may_carry and changing) and not _alike(first, carried):
         raise ExportError(
-            f"The outputs depend on what earlier calls left in {', '.join(changing)}",
+            f"The outputs depend on what earlier calls left in {', '.join(changing or attributes)}",
             expected="outputs that depend on the inputs alone: a graph has no memory",
-            hint="Pass --state to make these buffers inputs and outputs of the graph",
+            hint="Pass --state to make these buffers inputs and outputs of the graph"
+            if changing
+            else "Register what is kept with register_buffer, and pass --state",
         )
     return Trial(first.tensors, first.left_out, changing)
+
+
+def _carried(adapter: Adapter, examples: tuple[torch.Tensor, ...]) -> tuple[Results, list[str]]:
+    """What a second call gives where nothing is put back after the first, and what that one set."""
+    with forgetting(adapter.module):
+        before = _attributes(adapter.module)
+        adapter.forgets = False
+        try:
+            _run(adapter, examples)
+            after = _attributes(adapter.module)
+            results = _run(adapter, examples)
+        finally:
+            adapter.forgets = True
+    return results, [name for name, value in after.items() if before.get(name) != value]
+
+
+def _attributes(module: nn.Module) -> dict[str, int]:
+    return {
+        f"{path}.{name}".lstrip("."): id(value)
+        for path, part in module.named_modules()
+        for name, value in vars(part).items()
+        if not name.startswith("_")
+    }
 
 
 def _run(adapter: Adapter, examples: tuple[torch.Tensor, ...]) -> Results:

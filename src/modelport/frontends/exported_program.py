@@ -28,7 +28,8 @@ class Program(TorchModule):
         _refuse(source, options)
         model = source.model
         self.program = model if isinstance(model, ExportedProgram) else _load(Path(model))
-        self._begin(source, Path(model).stem if isinstance(model, Path) else "program", options)
+        named = isinstance(model, (str, Path))
+        self._begin(source, Path(model).stem if named else "program", options)
         self._set_up(self.program.module(check_guards=False), _inputs(self.program))
 
     def _export(self, job: Job, exporter: str) -> ir.Model:
@@ -74,7 +75,8 @@ def _load(path: Path) -> ExportedProgram:
         raise SourceError(
             f"{path} cannot be read as a torch.export program ({first_sentence(error)})",
             expected="a file written by torch.export.save",
-            hint="A package compiled by AOTInductor has no graph left: save the program itself",
+            hint="Check that the file is complete; a package compiled by AOTInductor has no graph "
+            "left: save the program itself",
         ) from error
 
 
@@ -115,7 +117,7 @@ def _size(size: Any, program: ExportedProgram) -> int | Dim:
     if bounds is None:
         return Dim(name=str(expression))
     low, high = int(bounds.lower), bounds.upper
-    unlimited = not high.is_finite or int(high) > 1 << 30
+    unlimited = not high.is_Integer or int(high) > 1 << 30  # else it is torch's own infinity
     least = max(1, low)
     return Dim(
         int(step) * least,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
@@ -11,7 +11,7 @@ import torch
 
 from modelport.frontends.adapter import PREFIX, Adapter, unprefixed
 from modelport.frontends.rewrites import Applied, Fired, Rewrite, applied
-from modelport.graph import invariants, provenance
+from modelport.graph import functions, invariants, provenance
 from modelport.graph.query import set_bounds
 from modelport.types import TensorSpec
 
@@ -23,6 +23,7 @@ class Job:
     examples: tensors of those sizes to trace with; free sizes must be 2 or more.
     opset: version of the standard operators to write; None takes the exporter's default.
     fired: rewrites that took part, noted while exporting.
+    functions: that say what nodes which rewrites write mean.
     """
 
     adapter: Adapter
@@ -34,11 +35,14 @@ class Job:
     engine: str | None = None
     rewrites: Sequence[Rewrite] = ()
     fired: list[Fired] = field(default_factory=list)
+    functions: Sequence[ir.Function] = ()
 
-    def rewritten(self, exporter: str) -> AbstractContextManager[Applied]:
-        return applied(
-            self.adapter, exporter=exporter, engine=self.engine, extra=list(self.rewrites)
-        )
+    @contextmanager
+    def rewritten(self, exporter: str) -> Iterator[Applied]:
+        extra = list(self.rewrites)
+        with applied(self.adapter, exporter=exporter, engine=self.engine, extra=extra) as changes:
+            self.functions = changes.functions
+            yield changes
 
     def note(self, fired: Sequence[Fired]) -> None:
         """Keeps what took part, under the user's own module paths."""
@@ -55,12 +59,22 @@ def finished(model: ir.Model, job: Job) -> ir.Model:
     for value, rank in zip(model.graph.outputs, job.output_ranks, strict=False):
         if value.shape is None:  # behind a Loop or If of a script
             value.shape = ir.Shape([f"{value.name}_{axis}" for axis in range(rank)])
+    functions.attach(model, job.functions)
+    _type_sequences(model)
     _name_free_dimensions(model, job.specs)
     provenance.adopt_torch_metadata(model)
     _remove_prefix(model)
     provenance.name_nodes(model)
     invariants.check(model)
     return model
+
+
+def _type_sequences(model: ir.Model) -> None:
+    """torch's exporter types a sequence as the tensor that it holds, which no checker accepts."""
+    for node in model.graph.all_nodes():
+        (*_, result) = node.outputs
+        if node.op_type == "SplitToSequence" and isinstance(result.type, ir.TensorType):
+            result.type, result.shape = ir.SequenceType(result.type), None
 
 
 def _name_free_dimensions(model: ir.Model, specs: Sequence[TensorSpec]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
+import re
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -22,6 +24,7 @@ class Leaf:
     """Where the tensor of that input goes."""
 
     index: int
+    is_complex: bool = False
 
 
 @dataclass
@@ -79,29 +82,44 @@ class _Reader:
         self.examples: dict[str, Array] = {}
 
     def tree(self, item: Any, name: str, parameter: str) -> Any:
-        if isinstance(item, (str, TensorSpec)):
+        if isinstance(item, TensorSpec) or (isinstance(item, str) and _is_shape(item)):
             return self._leaf(_spec(item, name))
         if isinstance(item, (torch.Tensor, np.ndarray)):
-            array = item.detach().cpu().numpy() if isinstance(item, torch.Tensor) else item
-            self.examples[name] = array
-            return self._leaf(TensorSpec(name, array.dtype.name, tuple(array.shape)))
+            return self._example(item, name)
         if isinstance(item, Mapping):
             parts = {key: self.tree(value, f"{name}.{key}", "") for key, value in item.items()}
-            kind = self._parameters.container(parameter)
-            return parts if kind is None else kind(**parts)
+            return self._parameters.contained(parts, parameter, isinstance(item, _Dotted))
         if dataclasses.is_dataclass(item) and not isinstance(item, type):
-            entries = {entry.name: getattr(item, entry.name) for entry in dataclasses.fields(item)}
-            return dataclasses.replace(
-                item,
-                **{key: self.tree(value, f"{name}.{key}", "") for key, value in entries.items()},
-            )
+            return _changed(item, lambda key, value: self.tree(value, f"{name}.{key}", ""))
         if isinstance(item, (list, tuple)):
-            return _like(item, [self.tree(v, f"{name}.{i}", "") for i, v in enumerate(item)])
+            parts_ = zip(getattr(item, "_fields", range(len(item))), item, strict=True)
+            return _like(item, [self.tree(value, f"{name}.{key}", "") for key, value in parts_])
         return item
 
+    def _example(self, item: torch.Tensor | Array, name: str) -> Leaf:
+        array = _array(item, name)
+        leaf = self._leaf(TensorSpec(name, array.dtype.name, tuple(array.shape)))
+        spec = self.specs[leaf.index]
+        if leaf.is_complex:
+            array = np.stack([array.real, array.imag], axis=-1)
+        self.examples[name] = np.ascontiguousarray(array).reshape(array.shape).astype(spec.dtype)
+        return leaf
+
     def _leaf(self, spec: TensorSpec) -> Leaf:
+        """Engines have no complex numbers: these come in as pairs, on an axis of their own."""
+        real = _REAL.get(spec.dtype)
+        if real is not None:
+            spec = TensorSpec(spec.name, real, (*spec.shape, 2))
         self.specs.append(spec)
-        return Leaf(len(self.specs) - 1)
+        return Leaf(len(self.specs) - 1, is_complex=real is not None)
+
+
+_REAL = {"complex64": "float32", "complex128": "float64"}
+
+
+def _is_shape(text: str) -> bool:
+    """Whether text can be meant as a shape; other text is an argument of the module's own."""
+    return "=" in text or text == "scalar" or any(letter.isdigit() for letter in text)
 
 
 class _Parameters:
@@ -137,21 +155,35 @@ class _Parameters:
             )
         return [*names, *(f"input_{index}" for index in range(len(names), count))][:count]
 
-    def container(self, parameter: str) -> type | None:
-        """The dataclass or named tuple that a parameter is annotated with."""
+    def contained(self, parts: dict[Any, Any], parameter: str, dotted: bool) -> Any:
+        """Parts in the dataclass or named tuple that a parameter is annotated with, else as they are.
+
+        Dotted names that end in 0, 1, 2 and so on are those of a list.
+        """
+        kind = self._annotation(parameter)
+        if isinstance(kind, type) and (dataclasses.is_dataclass(kind) or hasattr(kind, "_fields")):
+            try:
+                return kind(**parts)
+            except TypeError as error:
+                raise UsageError(
+                    f"The inputs {', '.join(f'{parameter}.{key}' for key in parts)} do not make a "
+                    f"{kind.__name__} ({error})",
+                    expected="one for each of its fields that has no default",
+                ) from error
+        is_list = dotted and list(parts) == [str(index) for index in range(len(parts))]
+        is_mapping = (typing.get_origin(kind) or kind) in (dict, Mapping)
+        return list(parts.values()) if is_list and not is_mapping else parts
+
+    def _annotation(self, parameter: str) -> Any:
         try:
-            kind = typing.get_type_hints(self._module.forward).get(parameter)
+            return typing.get_type_hints(self._module.forward).get(parameter)
         except Exception:  # annotations may name what is only imported for type checking
             return None
-        known = dataclasses.is_dataclass(kind) or hasattr(kind, "_fields")
-        return kind if isinstance(kind, type) and known else None
 
     def arrange(self, trees: list[tuple[str, Any]]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """By keyword where all names are those of `forward`, else by position."""
         given = [name for name, _ in trees]
-        if all(name in self.keyword for name in given) or (
-            self.takes_any_name and not self.positional
-        ):
+        if self._are_names(given):
             missing = [name for name in self.required if name not in given]
             if missing:
                 raise UsageError(
@@ -170,12 +202,21 @@ class _Parameters:
             )
         return tuple(tree for _, tree in trees), {}
 
+    def _are_names(self, given: list[str]) -> bool:
+        """Whether these are names of `forward`, or may be: `**kwargs` takes any beside the others."""
+        if all(name in self.keyword for name in given):
+            return True
+        by_position = self.takes_more and any(re.fullmatch(r"input_\d+", name) for name in given)
+        return (
+            self.takes_any_name and not by_position and all(name in given for name in self.required)
+        )
+
     def _place(self, name: str) -> int:
         return self.keyword.index(name) if name in self.keyword else len(self.keyword)
 
     def in_order(self, items: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
         """Items under the names of `forward` in its order; others as they are."""
-        if all(name in self.keyword for name, _ in items):
+        if self._are_names([name for name, _ in items]):
             return sorted(items, key=lambda item: self._place(item[0]))
         return items
 
@@ -201,7 +242,7 @@ def _named(inputs: Any, parameters: _Parameters) -> list[tuple[str, Any]]:
         return parameters.in_order([(str(name), item) for name, item in inputs.items()])
     items: Sequence[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
     own = [_own_name(item) for item in items]
-    if all(own) and len({name.split(".")[0] for name in own if name}) <= len(items):
+    if all(own):
         named = [(str(name), item) for name, item in zip(own, items, strict=True)]
         return parameters.in_order(named)
     names = parameters.names_for(len(items))
@@ -214,14 +255,19 @@ def _own_name(item: Any) -> str | None:
     return TensorSpec.parse(item).name if isinstance(item, str) and "=" in item else None
 
 
+class _Dotted(dict[str, Any]):
+    """What dotted names stand for, as opposed to a mapping that the user made."""
+
+
 def _nested(items: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """Dotted names become mappings: `batch.image` is the entry `image` of the argument `batch`."""
     roots: dict[str, Any] = {}
-    for name, item in items:
+    for name, given in items:
+        item = dict(given) if type(given) is dict else given  # others may add to it
         *parents, last = name.split(".")
         place = roots
         for parent in parents:
-            place = place.setdefault(parent, {})
+            place = place.setdefault(parent, _Dotted())
             if not isinstance(place, dict):
                 break
         if not isinstance(place, dict) or last in place:
@@ -239,16 +285,36 @@ def _spec(item: str | TensorSpec, name: str) -> TensorSpec:
 
 def _filled(tree: Any, tensors: Sequence[torch.Tensor]) -> Any:
     if isinstance(tree, Leaf):
-        return tensors[tree.index]
+        tensor = tensors[tree.index]
+        return torch.view_as_complex(tensor) if tree.is_complex else tensor
     if isinstance(tree, dict):
         return {key: _filled(value, tensors) for key, value in tree.items()}
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        entries = {entry.name: getattr(tree, entry.name) for entry in dataclasses.fields(tree)}
-        filled = {key: _filled(value, tensors) for key, value in entries.items()}
-        return dataclasses.replace(tree, **filled)
+        return _changed(tree, lambda _, value: _filled(value, tensors))
     if isinstance(tree, (list, tuple)):
         return _like(tree, [_filled(value, tensors) for value in tree])
     return tree
+
+
+def _changed(instance: Any, change: Callable[[str, Any], Any]) -> Any:
+    """A copy of a dataclass with every field changed; its constructor may want other arguments."""
+    made = copy.copy(instance)
+    for entry in dataclasses.fields(instance):
+        object.__setattr__(made, entry.name, change(entry.name, getattr(instance, entry.name)))
+    return made
+
+
+def _array(item: torch.Tensor | Array, name: str) -> Array:
+    if isinstance(item, np.ndarray):
+        return item
+    try:
+        return np.asarray(item.detach().cpu().numpy())
+    except (TypeError, RuntimeError) as error:
+        raise UsageError(
+            f"The input {name!r} has the element type {str(item.dtype).removeprefix('torch.')}",
+            expected="a dense tensor of a type that numpy has",
+            hint="Convert the model and its inputs with .float()",
+        ) from error
 
 
 def _like(container: Any, items: list[Any]) -> Any:

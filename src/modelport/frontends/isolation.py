@@ -24,6 +24,9 @@ from modelport.errors import ExportError, ModelportError, SourceError
 GRACE_S = 30.0
 """How long code that never comes back to Python may go on after the limit."""
 
+CHILD_GRACE_S = 2.0
+"""The same in a child process, which can be ended without loss."""
+
 
 @contextmanager
 def deadline(seconds: float, doing: str) -> Iterator[None]:
@@ -31,15 +34,25 @@ def deadline(seconds: float, doing: str) -> Iterator[None]:
 
     Python code is stopped where it is, and the error names the line. Compiled code that does not come
     back to Python ends the process with every thread's stack, a while later. In other threads than
-    the main one there is no such alarm, and nothing is stopped.
+    the main one there is no such alarm, and nothing is stopped. Of nested deadlines the earliest counts.
 
     Raises:
         SourceError: where the time is up.
     """
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
+    if not _has_alarm() or 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= seconds:
         yield
         return
+    watching = _watch(seconds + GRACE_S)
+    try:
+        with _alarm(seconds, doing):
+            yield
+    finally:
+        if watching:
+            faulthandler.cancel_dump_traceback_later()
 
+
+@contextmanager
+def _alarm(seconds: float, doing: str) -> Iterator[None]:
     def stop(_: int, frame: FrameType | None) -> None:
         place = _line_of(frame)
         raise SourceError(
@@ -50,16 +63,35 @@ def deadline(seconds: float, doing: str) -> Iterator[None]:
     before = signal.signal(signal.SIGALRM, stop)
     start = time.monotonic()
     outer, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
-    watching = _watch(seconds + GRACE_S)
     try:
         yield
     finally:
-        if watching:
-            faulthandler.cancel_dump_traceback_later()
         signal.signal(signal.SIGALRM, before)
-        # An alarm that was set around this one goes on with the time it has left.
-        left = max(outer - (time.monotonic() - start), 0.001) if outer else 0
-        signal.setitimer(signal.ITIMER_REAL, left)
+        _go_on(outer, start, 0.001)
+
+
+def _has_alarm() -> bool:
+    return threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGALRM")
+
+
+def _go_on(outer: float, start: float, least: float) -> None:
+    """Sets an alarm again that has been off since `start`, to the time it has left."""
+    left = max(outer - (time.monotonic() - start), least) if outer else 0
+    signal.setitimer(signal.ITIMER_REAL, left)
+
+
+@contextmanager
+def _no_deadline() -> Iterator[None]:
+    """Pauses the deadline around a wait for a child, which has one of its own and says where it was."""
+    if not _has_alarm():
+        yield
+        return
+    start = time.monotonic()
+    outer, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        yield
+    finally:
+        _go_on(outer, start, 1.0)
 
 
 def _watch(seconds: float) -> bool:
@@ -102,7 +134,8 @@ def in_child(
         The folder, for the caller to read and to clean up.
 
     Raises:
-        ExportError: where the child crashes or takes longer than that.
+        ExportError: where the child crashes, or does not come back to Python after that time.
+        SourceError: where it takes longer than that.
         ModelportError: whatever `work` raises of ours.
     """
     folder = tempfile.TemporaryDirectory(prefix="modelport-")
@@ -118,14 +151,12 @@ def in_child(
 
 
 def _run_child(work: Callable[[Path], None], folder: Path, seconds: float, doing: str) -> None:
-    child = multiprocessing.get_context("fork").Process(target=_child, args=(work, folder))
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=_child, args=(work, folder, seconds, doing))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # threads: the child uses one alone
         child.start()
-    child.join(seconds)
-    if child.is_alive():
-        child.kill()
-        child.join()
+    if not _ends(child, seconds + CHILD_GRACE_S):
         raise ExportError(
             f"{doing} was stopped after {seconds:g} s",
             hint="Raise --time-limit, or use a smaller input",
@@ -141,15 +172,28 @@ def _run_child(work: Callable[[Path], None], folder: Path, seconds: float, doing
         )
 
 
+def _ends(child: Any, seconds: float) -> bool:
+    """Whether the child ends by itself within that time; it has ended in any case."""
+    with _no_deadline():
+        try:
+            child.join(seconds)
+            return not child.is_alive()
+        finally:
+            child.kill()
+            child.join()
+
+
 _ERROR = "error.pickle"
 
 
-def _child(work: Callable[[Path], None], folder: Path) -> None:
+def _child(work: Callable[[Path], None], folder: Path, seconds: float, doing: str) -> None:
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (notebooks print elsewhere)
     try:
-        work(folder)
+        with _alarm(seconds, doing):  # the parent is the watch: its own thread for that is not here
+            work(folder)
     except ModelportError as error:
         (folder / _ERROR).write_bytes(pickle.dumps(error))
     except Exception as error:

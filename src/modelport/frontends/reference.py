@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from modelport.errors import SourceError
+from modelport.errors import ModelportError, SourceError
 
 
 def call_reference(text: str) -> Any:
@@ -68,6 +68,8 @@ def _run(path: Path, call: Any) -> Any:
             f"{path} imports {error.name}, which is not installed",
             hint=f"Install it beside modelport, for example with: pip install {error.name}",
         ) from error
+    except ModelportError:
+        raise
     except (Exception, SystemExit) as error:
         raise SourceError(
             f"{_line(path, error)} raised {type(error).__name__}: {error}",

@@ -57,14 +57,20 @@ def _load(path: Path, trust: bool) -> nn.Module:
 
 def _is_pickle(error: Exception, path: Path) -> bool:
     """Whether torch.save wrote it: such an archive has no code, an old one is a bare pickle."""
-    head = path.read_bytes()[:2]
-    return "constants.pkl" in str(error) or head == b"\x80\x02"
+    with path.open("rb") as file:
+        head = file.read(2)
+    return "constants.pkl" in str(error) or head in _PICKLES
+
+
+_PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1))
+"""How a bare pickle begins."""
 
 
 def _unpickled(path: Path, trust: bool) -> nn.Module:
     """What torch.save wrote: weights are no model, and a module could run any code when it is read."""
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with quiet():
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not trust:
             raise SourceError(
@@ -86,7 +92,8 @@ def _unpickled(path: Path, trust: bool) -> nn.Module:
 
 def _trusted(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=False)
+        with quiet():
+            return torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:
         raise SourceError(
             f"{path} cannot be unpickled: {type(error).__name__}: {first_sentence(error)}",

@@ -45,7 +45,6 @@ class TorchModule(LoadedSource):
         inputs = read_inputs(source.inputs, module)
         if weights is not None:
             load_weights(module, Path(weights), trust=self.options.trust)
-        self.notes += _switched_off(module)
         self._set_up(module.eval(), inputs)
 
     def _begin(self, source: Source, default_name: str, options: ExportOptions) -> None:
@@ -142,7 +141,8 @@ class TorchModule(LoadedSource):
     def _output_names(self, found: list[str]) -> list[str]:
         """Those of the source, else those found; no value of a graph may share an input's name."""
         taken = {spec.name for spec in self.specs}
-        wanted = self.options.output_names or self.source.output_names
+        is_whole = self._part is None and not self.options.outputs
+        wanted = self.options.output_names or (self.source.output_names if is_whole else None)
         if wanted is None:
             return [f"{name}_output" if name in taken else name for name in found]
         names = list(wanted)
@@ -299,13 +299,6 @@ def _scaled(feeds: Feeds, seed: int) -> Feeds:
         else array
         for name, array in feeds.items()
     }
-
-
-def _switched_off(module: nn.Module) -> list[str]:
-    """Says so where a module that behaves differently in training was handed over in that mode."""
-    kinds = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
-    training = [m for m in module.modules() if m.training and isinstance(m, kinds)]
-    return ["the model was in training mode and was switched to inference"] if training else []
 
 
 def _renamed(specs: Sequence[TensorSpec], names: Sequence[str] | None) -> list[TensorSpec]:

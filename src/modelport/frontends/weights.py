@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from modelport.errors import WeightsError
+from modelport.frontends.explain import quiet
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net")
 """Keys under which training scripts keep the state dict inside a checkpoint."""
@@ -62,7 +63,8 @@ def _read(path: Path, trust: bool) -> Any:
             from safetensors.torch import load_file
 
             return load_file(str(path))
-        return torch.load(path, map_location="cpu", weights_only=not trust)
+        with quiet():
+            return torch.load(path, map_location="cpu", weights_only=not trust)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} holds more than tensors, or no weights at all, and loading it could run code",

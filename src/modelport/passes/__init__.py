@@ -11,6 +11,7 @@ PASSES: Registry[GraphPass] = Registry(
         "lift_constants": "modelport.passes.library:LiftConstants",
         "fold_constants": "modelport.passes.fold_constants:FoldConstants",
         "remove_identities": "modelport.passes.remove_identities:RemoveIdentities",
+        "split_sequences": "modelport.passes.split_sequences:SplitSequences",
         "fold_batchnorm": "modelport.passes.fold_batchnorm:FoldBatchNorm",
         "share_initializers": "modelport.passes.library:ShareInitializers",
         "remove_unused": "modelport.passes.library:RemoveUnused",

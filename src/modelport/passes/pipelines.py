@@ -11,6 +11,7 @@ PORTABLE: tuple[tuple[str, str], ...] = (
     ("lift_constants", "later passes look for constants among the initializers alone"),
     ("remove_identities", "patterns should not have to step over nodes that do nothing"),
     ("fold_constants", "exporters hide weights and biases behind CastLike, Expand and Shape"),
+    ("split_sequences", "engines know Split better than sequences; wants folded sizes"),
     ("fold_batchnorm", "wants the biases that folding has uncovered"),
     ("share_initializers", "after folding, when equal weights have become visible"),
     ("remove_unused", "last: it collects what the others left behind"),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
+import onnx_ir as ir
 import torch
 from torch import nn
 
@@ -37,13 +38,15 @@ class Applied:
         module: the one to export; another than was given only where a rewrite replaced the root.
         translations: for `custom_translation_table` of `torch.onnx.export`.
         decompositions: of operators into others; `decompose` uses them.
+        functions: that say what nodes which rewrites write mean.
     """
 
     def __init__(self, module: nn.Module, log: Log) -> None:
         self.module = module
         self.translations: dict[Overload, Callable[..., Any]] = {}
         self.decompositions: dict[Overload, Callable[..., Any]] = {}
-        self._names: dict[Overload, str] = {}
+        self.functions: list[ir.Function] = []
+        self._rewrites: dict[Overload, OperatorRewrite] = {}
         self._around: set[str] = set()
         self._log = log
 
@@ -59,7 +62,7 @@ class Applied:
             self.translations[overload] = noted_translation(rewrite, translation, self._log)
         if decomposition is not None:
             self.decompositions[overload] = decomposition
-            self._names[overload] = rewrite.name
+            self._rewrites[overload] = rewrite
             self._around.update(rewrite.inside)
 
     def decompose(self, program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
@@ -68,19 +71,21 @@ class Applied:
         Returns:
             The program itself where there is nothing to break up, else a new one.
         """
-        if not any(self._is_concerned(node) for node in _calls(program)):
-            return program
         while around := {node.target for node in _calls(program) if self._is_around(node)}:
             program = program.run_decompositions({op: _own_kernel(op) for op in around})
         table = {}
         for node in _calls(program):
-            if node.target in self.decompositions:
-                self._log.note_node(self._names[node.target], node)
+            if self._is_concerned(node):
+                self._log.note_node(self._rewrites[node.target].name, node)
                 table[node.target] = self.decompositions[node.target]
         return program.run_decompositions(table) if table else program
 
     def _is_concerned(self, node: torch.fx.Node) -> bool:
-        return node.target in self.decompositions or self._is_around(node)
+        rewrite = self._rewrites.get(cast(Overload, node.target))
+        if rewrite is None:
+            return False
+        args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda each: each.meta["val"])
+        return rewrite.concerns(*args, **kwargs)
 
     def _is_around(self, node: torch.fx.Node) -> bool:
         target = node.target
@@ -141,6 +146,7 @@ def applied(
         else:
             symbolics = {op._schema.name: each for op, each in operators if each.has_symbolic}
             stack.enter_context(symbolics_registered(symbolics, log))
+        changes.functions += [each for _, rewrite in operators for each in rewrite.functions()]
         yield changes
 
 

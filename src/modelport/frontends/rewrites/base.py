@@ -8,10 +8,13 @@ operator is written as ONNX. `applied` puts them in place and takes them away ag
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 TORCH_EXPORT = "torch.export"
 TORCHSCRIPT = "torchscript"
@@ -100,14 +103,30 @@ class OperatorRewrite(Rewrite):
     def decomposition(self) -> Callable[..., Any] | None:
         """A function of torch operators with the operator's own parameters.
 
-        The operator is looked for in the graph as `torch.export.export` leaves it.
+        The operator is looked for in the graph as `torch.export.export` leaves it. The function
+        returns `NotImplemented` for arguments that need nothing.
         """
         return None
+
+    def concerns(self, *args: Any, **kwargs: Any) -> bool:
+        """Whether a decomposition has something to do, from the arguments at one place in the graph.
+
+        Tensors and free sizes are torch's symbolic ones. Where it says no everywhere, the program is
+        left alone.
+        """
+        return True
 
     def symbolic(self, g: Any, *args: Any) -> Any:
         """Writes the operator for the TorchScript-based exporter; see
         `torch.onnx.register_custom_op_symbolic`."""
         raise NotImplementedError
+
+    def functions(self) -> Sequence[ir.Function]:
+        """Functions that say what nodes of domains of its own mean; the graph carries those it calls.
+
+        An engine that has no kernel for such a node runs the function instead.
+        """
+        return ()
 
     @property
     def has_symbolic(self) -> bool:

@@ -24,7 +24,12 @@ def _exp(x: torch.Tensor) -> Any:
     return torch.polar(torch.exp(x.real), x.imag) if x.is_complex() else NotImplemented
 
 
-class ComplexUnsqueeze(OperatorRewrite):
+class _OfComplex(OperatorRewrite):
+    def concerns(self, *args: Any, **kwargs: Any) -> bool:
+        return bool(args[0].is_complex())
+
+
+class ComplexUnsqueeze(_OfComplex):
     name = "complex_unsqueeze"
     summary = "adds an axis to complex numbers"
     needed_by = "rotary embeddings written with torch.polar: freqs[None, :, None]"
@@ -34,7 +39,7 @@ class ComplexUnsqueeze(OperatorRewrite):
         return _unsqueeze
 
 
-class ComplexExp(OperatorRewrite):
+class ComplexExp(_OfComplex):
     name = "complex_exp"
     summary = "writes the exponential of complex numbers in polar form"
     needed_by = "torch.exp(1j * angle)"

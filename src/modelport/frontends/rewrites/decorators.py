@@ -22,7 +22,7 @@ from modelport.frontends.rewrites.choose import check
 Made = TypeVar("Made", bound=Rewrite)
 
 _SETTINGS = ("name", "summary", "needed_by", "engine", "package", "exporters")
-_WAYS = ("decomposition", "translation", "symbolic")
+_WAYS = ("decomposition", "translation", "symbolic", "function")
 
 
 def function(target: str, **settings: Any) -> Callable[[Callable[..., Any]], FunctionRewrite]:
@@ -64,18 +64,28 @@ def operator(
     Args:
         target: `namespace::operator`.
         way: what the function is: a `decomposition` into torch operators, a `translation` written with
-            onnxscript's operators, or a `symbolic` for the TorchScript-based exporter.
+            onnxscript's operators, a `symbolic` for the TorchScript-based exporter, or a `function` under
+            `onnxscript.script`, which stays one node of its own domain.
         settings: see `function`.
     """
     if way not in _WAYS:
         raise UsageError(f"There is no way {way!r}", expected=f"one of {', '.join(_WAYS)}")
 
     def decorate(body: Callable[..., Any]) -> OperatorRewrite:
-        kinds = {"decomposition": _Decomposition, "translation": _Translation}
-        rewrite: OperatorRewrite = kinds.get(way, _Symbolic)(body)
-        return _made(rewrite, body, target, settings)
+        return _made(_kind(way)(body), body, target, settings)
 
     return decorate
+
+
+def _kind(way: str) -> Callable[[Callable[..., Any]], OperatorRewrite]:
+    if way == "function":
+        from modelport.frontends.rewrites.bodies import (
+            FunctionRewriteOfOperator,
+        )  # needs onnxscript
+
+        return FunctionRewriteOfOperator
+    kinds = {"decomposition": _Decomposition, "translation": _Translation}
+    return kinds.get(way, _Symbolic)
 
 
 def _made(rewrite: Made, body: Callable[..., Any], target: str, settings: dict[str, Any]) -> Made:

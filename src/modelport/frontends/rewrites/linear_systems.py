@@ -40,46 +40,51 @@ def _is_small(matrix: torch.Tensor) -> bool:
     return type(size) is int and size <= LARGEST and matrix.is_floating_point()
 
 
-def _inverse(x: torch.Tensor, *, check_errors: bool = False) -> Any:
+def _inverse(x: torch.Tensor) -> Any:
     if not _is_small(x):
         return NotImplemented
-    unit = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device).expand_as(x)
-    return _eliminated(x, unit), torch.zeros_like(x[..., 0, 0], dtype=torch.int32)
+    unit = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    return _eliminated(x, unit.expand_as(x))
 
 
-def _solution(
-    x: torch.Tensor, y: torch.Tensor, *, left: bool = True, check_errors: bool = False
-) -> Any:
-    vector = y.dim() == x.dim() - 1
-    if not _is_small(x) or not (left or not vector):
+def _solution(x: torch.Tensor, y: torch.Tensor, *, left: bool = True) -> Any:
+    if not _is_small(x):
         return NotImplemented
-    if not left:
-        solution = _eliminated(x.mT, y.mT).mT
-    else:
-        solution = _eliminated(x, y.unsqueeze(-1) if vector else y)
-        solution = solution.squeeze(-1) if vector else solution
-    # Only the gradient reads the factors.
-    pivots = torch.zeros_like(x[..., 0], dtype=torch.int32)
-    return solution, x, pivots, pivots[..., 0]
+    if y.dim() == x.dim() - 1:
+        return _eliminated(x, y.unsqueeze(-1)).squeeze(-1)
+    return _eliminated(x, y) if left else _eliminated(x.mT, y.mT).mT
 
 
-class Inverse(OperatorRewrite):
-    name = "inverse"
+class _OfSmall(OperatorRewrite):
+    def concerns(self, *args: Any, **kwargs: Any) -> bool:
+        return _is_small(args[0])
+
+
+class LinalgInverse(_OfSmall):
+    name = "linalg_inv"
     summary = "inverts small matrices by elimination"
-    needed_by = "torch.inverse of camera matrices: LSS, BEVDet, PETR"
-    target = "aten::linalg_inv_ex"
-    inside = ("aten::inverse", "aten::linalg_inv")
+    needed_by = "torch.linalg.inv of camera matrices and homographies"
+    target = "aten::linalg_inv"
 
     def decomposition(self) -> Callable[..., Any]:
         return _inverse
 
 
-class Solve(OperatorRewrite):
+class Inverse(_OfSmall):
+    name = "inverse"
+    summary = "inverts small matrices by elimination"
+    needed_by = "torch.inverse of camera matrices: LSS, BEVDet, PETR"
+    target = "aten::inverse"
+
+    def decomposition(self) -> Callable[..., Any]:
+        return _inverse
+
+
+class Solve(_OfSmall):
     name = "solve"
     summary = "solves small systems by elimination"
     needed_by = "torch.linalg.solve as in thin plate splines"
-    target = "aten::_linalg_solve_ex"
-    inside = ("aten::linalg_solve", "aten::linalg_solve_ex")
+    target = "aten::linalg_solve"
 
     def decomposition(self) -> Callable[..., Any]:
         return _solution

@@ -16,8 +16,23 @@ import torch
 from modelport.frontends.rewrites.base import OperatorRewrite
 
 
+def _average_needs(x: torch.Tensor, output_size: Sequence[int]) -> bool:
+    """Torch does well with the mean of all, and in two dimensions with known sizes."""
+    known = len(output_size) == 2 and all(type(size) is int for size in x.shape[-2:])
+    return not known and any(type(count) is not int or count > 1 for count in output_size)
+
+
+def _maximum_needs(x: torch.Tensor, output_size: Sequence[int]) -> bool:
+    """Torch does well with windows of one size."""
+    sizes = x.shape[-len(output_size) :]
+    if all(type(count) is int and count == 1 for count in output_size):
+        return False
+    known = all(type(size) is int for size in sizes)
+    return not known or any(s % c for s, c in zip(sizes, output_size, strict=True))
+
+
 def _average(x: torch.Tensor, output_size: Sequence[int]) -> Any:
-    if len(output_size) == 2 and all(type(size) is int for size in x.shape[-2:]):
+    if not _average_needs(x, output_size):
         return NotImplemented
     for axis, count in enumerate(output_size, start=-len(output_size)):
         if torch.fx.experimental.symbolic_shapes.statically_known_true(count == x.shape[axis]):
@@ -32,6 +47,8 @@ def _average(x: torch.Tensor, output_size: Sequence[int]) -> Any:
 
 
 def _maximum(x: torch.Tensor, output_size: Sequence[int]) -> Any:
+    if not _maximum_needs(x, output_size):
+        return NotImplemented
     axes = len(output_size)
     values, spread = x, x
     inside = torch.ones([1] * (2 * axes), dtype=torch.bool, device=x.device)
@@ -62,12 +79,18 @@ def _windows(count: int, size: int, device: torch.device) -> torch.Tensor:
 class _Average(OperatorRewrite):
     summary = "pools each axis by a matrix of windows"
 
+    def concerns(self, *args: Any, **kwargs: Any) -> bool:
+        return _average_needs(*args, **kwargs)
+
     def decomposition(self) -> Callable[..., Any]:
         return _average
 
 
 class _Maximum(OperatorRewrite):
     summary = "pools each axis by maxima over masked windows"
+
+    def concerns(self, *args: Any, **kwargs: Any) -> bool:
+        return _maximum_needs(*args, **kwargs)
 
     def decomposition(self) -> Callable[..., Any]:
         return _maximum

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from modelport.frontends.rewrites.base import TORCH_EXPORT, ModuleRewrite
+from modelport.frontends.rewrites.lstm_projected import ProjectedLstm
 
 _ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
 
@@ -101,9 +102,7 @@ class _RecurrentRewrite(ModuleRewrite):
     exporters = (TORCH_EXPORT,)
 
     def replace(self, module: nn.Module) -> nn.Module:
-        # ONNX has no projection of the hidden state.
-        known = isinstance(module, nn.RNNBase) and not module.proj_size
-        return _Recurrent(module) if known and isinstance(module, nn.RNNBase) else module
+        return _Recurrent(module) if isinstance(module, nn.RNNBase) else module
 
 
 class Lstm(_RecurrentRewrite):
@@ -111,6 +110,11 @@ class Lstm(_RecurrentRewrite):
     summary = "writes nn.LSTM as the operator LSTM"
     needed_by = "nn.LSTM with a free length, CRNN say"
     target = "torch.nn.LSTM"
+
+    def replace(self, module: nn.Module) -> nn.Module:
+        if isinstance(module, nn.LSTM) and module.proj_size:
+            return ProjectedLstm(module)
+        return super().replace(module)
 
 
 class Gru(_RecurrentRewrite):

@@ -20,12 +20,19 @@ class Roll(OperatorRewrite):
     target = "aten::roll"
     inside = ("aten::fft_fftshift", "aten::fft_ifftshift")
 
+    def concerns(self, *args: Any, **kwargs: Any) -> bool:
+        return _roll_is_free(*args, **kwargs)
+
     def decomposition(self) -> Callable[..., Any]:
         return _roll
 
 
+def _roll_is_free(x: torch.Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> bool:
+    return bool(dims) and any(type(shift) is not int for shift in shifts)
+
+
 def _roll(x: torch.Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Any:
-    if not dims or all(isinstance(shift, int) for shift in shifts):
+    if not _roll_is_free(x, shifts, dims):
         return NotImplemented
     for shift, dim in zip(shifts, dims, strict=True):
         size = x.shape[dim]

@@ -47,10 +47,15 @@ def _coordinates(size: int, align_corners: bool, like: torch.Tensor) -> torch.Te
     return (index * 2 + 1) / size - 1
 
 
+def _is_known(mode: int, padding: int) -> bool:
+    """Linear or nearest, zeros or the border around."""
+    return mode <= 1 and padding <= 1
+
+
 def _sample(
     input: torch.Tensor, grid: torch.Tensor, mode: int, padding: int, align_corners: bool
 ) -> Any:
-    if mode > 1 or padding > 1:
+    if not _is_known(mode, padding):
         return NotImplemented
     sizes = input.shape[2:]
     places = []
@@ -91,6 +96,9 @@ class SampleVolume(OperatorRewrite):
     needed_by = "F.grid_sample of 5-D tensors, stereo and medical registration; OpenVINO"
     target = "aten::grid_sampler_3d"
     inside = ("aten::grid_sampler",)
+
+    def concerns(self, *args: Any, **kwargs: Any) -> bool:
+        return _is_known(args[2], args[3])
 
     def decomposition(self) -> Callable[..., Any]:
         return _sample

@@ -10,6 +10,10 @@ import torch
 from modelport.frontends.rewrites.base import OperatorRewrite
 
 
+def _is_mean(x: torch.Tensor, dim: int, index: Any, source: Any, reduce: str, **_: Any) -> bool:
+    return reduce == "mean" and x.is_floating_point()
+
+
 def _scatter(
     x: torch.Tensor,
     dim: int,
@@ -19,7 +23,7 @@ def _scatter(
     *,
     include_self: bool = True,
 ) -> Any:
-    if reduce != "mean" or not x.is_floating_point():
+    if not _is_mean(x, dim, index, source, reduce):
         return NotImplemented
     begin = x if include_self else torch.zeros_like(x)
     count = torch.ones_like(x) if include_self else torch.zeros_like(x)
@@ -36,6 +40,9 @@ class ScatterMean(OperatorRewrite):
     summary = "divides scattered sums by their counts"
     needed_by = 'x.scatter_reduce(dim, index, source, "mean"), voxels and graphs'
     target = "aten::scatter_reduce.two"
+
+    def concerns(self, *args: Any, **kwargs: Any) -> bool:
+        return _is_mean(*args, **kwargs)
 
     def decomposition(self) -> Callable[..., Any]:
         return _scatter
