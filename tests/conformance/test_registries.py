@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 
+from modelport.codebases import CODEBASES
+from modelport.codebases.base import Codebase
 from modelport.engines import ENGINES
 from modelport.engines.base import Engine
 from modelport.errors import UnknownNameError
+from modelport.frontends.rewrites import REWRITES, Rewrite
 from modelport.passes import PASSES
 from modelport.passes.base import GraphPass
 from modelport.passes.pipelines import PORTABLE, portable
@@ -27,8 +30,10 @@ from modelport.types import PRECISIONS
 from support import Ran
 
 REGISTRIES: dict[str, tuple[Registry[Any], type]] = {
+    "codebases": (CODEBASES, Codebase),
     "engines": (ENGINES, Engine),
     "passes": (PASSES, GraphPass),
+    "rewrites": (REWRITES, Rewrite),
     "schemes": (SCHEMES, Scheme),
     "tasks": (TASKS, Task),
 }

@@ -25,7 +25,7 @@ def attach(model: ir.Model, functions: Sequence[ir.Function]) -> None:
         name = left.pop()
         if name in known and name not in model.functions:
             function = known[name].clone()
-            _adopt_opset(function, model)
+            adopt_opset(function, model)
             model.functions[name] = function
             model.opset_imports.setdefault(function.domain, 1)
             left += [node.op_identifier() for node in function.all_nodes()]
@@ -38,8 +38,12 @@ def calls(model: ir.Model) -> Iterator[ir.Node]:
     return (node for node in model.graph.all_nodes() if node.op_identifier() in model.functions)
 
 
-def _adopt_opset(function: ir.Function, model: ir.Model) -> None:
-    """One model has one version of the standard operators, and engines hold functions to it."""
+def adopt_opset(function: ir.Function, model: ir.Model) -> None:
+    """Writes a function for the opset of its model, where its operators mean the same in both.
+
+    Raises:
+        GraphError: where one does not. The function then is as it was.
+    """
     written, wanted = function.opset_imports.get(""), model.opset_imports.get("")
     if written is None or wanted is None or written == wanted:
         return

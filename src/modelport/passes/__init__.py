@@ -15,5 +15,6 @@ PASSES: Registry[GraphPass] = Registry(
         "fold_batchnorm": "modelport.passes.fold_batchnorm:FoldBatchNorm",
         "share_initializers": "modelport.passes.library:ShareInitializers",
         "remove_unused": "modelport.passes.library:RemoveUnused",
+        "inline_functions": "modelport.passes.inline_functions:InlineFunctions",
     },
 )

@@ -19,8 +19,12 @@ PORTABLE: tuple[tuple[str, str], ...] = (
 """Safe for every engine: nothing here removes a pattern that an engine would fuse itself."""
 
 
+LEGALIZING: tuple[str, ...] = ("inline_functions",)
+"""Run for the engines alone whose rules ask for them."""
+
+
 def portable() -> list[GraphPass]:
     """The portable passes; those of other packages come just before the last."""
     own = [name for name, _ in PORTABLE]
-    others = [name for name in PASSES if name not in own]
+    others = [name for name in PASSES if name not in own and name not in LEGALIZING]
     return [PASSES.get(name) for name in [*own[:-1], *others, own[-1]]]

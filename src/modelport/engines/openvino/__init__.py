@@ -21,6 +21,7 @@ class OpenVino(Engine):
     rules: ClassVar[Rules] = Rules(
         opsets=(7, 23),
         quantization="qdq",
+        legalize=("inline_functions",),
         source="https://docs.openvino.ai/2026/about-openvino/compatibility-and-support.html",
         operators=Path(__file__).with_name("operators.json"),
     )
