@@ -87,6 +87,7 @@ def deploy(
     opset: int | None = None,
     export: ExportOptions | None = None,
     rewrites: Sequence[Rewrite] = (),
+    operators: Any = None,
     threads: int = 0,
     overwrite: bool = False,
     report: bool = True,
@@ -111,6 +112,7 @@ def deploy(
         opset: version of the standard operators to export; overrides that of `export`.
         export: how the source becomes a graph: exporters, parts, state and more.
         rewrites: the user's own; see `modelport.rewrites`.
+        operators: libraries of operators; see `Source.operators`.
         threads: for the engines; 0 leaves the number to them.
         overwrite: whether to replace a bundle that is already there.
         report: whether to write `report.html` into the bundle.
@@ -127,7 +129,7 @@ def deploy(
             loaded = open_source(
                 source, inputs=inputs, weights=weights, options=options, transforms=transforms,
                 task=task, labels=read_labels(labels), licence=licence, name=name,
-                rewrites=tuple(rewrites) or None,
+                rewrites=tuple(rewrites) or None, operators=operators,
             )  # fmt: skip
             decoder = TASKS.get(loaded.source.task)
             plans = plan(engines, precisions, threads)

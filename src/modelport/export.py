@@ -73,6 +73,7 @@ def export(
     options: ExportOptions | None = None,
     opset: int | None = None,
     rewrites: Sequence[Rewrite] = (),
+    operators: Any = None,
     optimize: bool = True,
     check: bool = True,
     weights_in: str = io.AUTO,
@@ -87,6 +88,7 @@ def export(
         options: how it is exported.
         opset: overrides that of the options.
         rewrites: the user's own, beside those of the source.
+        operators: libraries of operators that the check needs; see `Source.operators`.
         optimize: whether to run the portable passes.
         check: whether to compare with the source, after the export and after the passes.
         weights_in: `inside` the file, `outside` in a file beside it, `nowhere` (the file then only
@@ -110,6 +112,7 @@ def export(
             weights=weights,
             options=options,
             rewrites=tuple(rewrites) or None,
+            operators=operators,
         )
     with progress.stage("Export, and prove the export"):
         made = export_proven(loaded, progress.detail, check=check)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
 
-from modelport.engines import ENGINES
-from modelport.errors import ModelportError, UsageError
+from modelport.engines import ENGINES, Engine
+from modelport.errors import EngineError, ModelportError, UsageError
+from modelport.graph import operators
 from modelport.passes import PASSES
+from modelport.passes.pipelines import LEGALIZING
 from modelport.quantize import SCHEMES
 from modelport.quantize.nncf import applies, quantize
 from modelport.quantize.schemes import Scheme
@@ -104,7 +107,9 @@ def _quantized(model: ir.Model, scheme: Scheme, calibration: Sequence[Feeds]) ->
     if reason is not None:
         return reason
     try:
-        return quantize(model, scheme, calibration)
+        quantized = quantize(_legalized(model, LEGALIZING), scheme, calibration)
+        operators.inherit(quantized, model)
+        return quantized
     except ModelportError as error:
         return str(error)
 
@@ -125,7 +130,15 @@ def _compiled(item: Plan, graph: ir.Model, directory: Path) -> Compiled:
     folder.mkdir(parents=True)
     engine = ENGINES.get(item.engine)
     try:
-        legal = _legalized(graph, engine.rules.legalize)
-        return Compiled(item, engine.compile(legal, item.target, folder))
+        return Compiled(item, _artifact(engine, graph, item.target, folder))
     except ModelportError as error:
-        return Compiled(item, problem=str(error))
+        reason = operators.lacking(graph, engine.name)
+        return Compiled(item, problem=str(error) if reason is None else ". ".join(reason))
+
+
+def _artifact(engine: Engine, graph: ir.Model, target: Target, folder: Path) -> Artifact:
+    """A library may have a kernel for what would be taken apart, so the graph is tried as it is."""
+    if operators.declared(graph, engine.name):
+        with suppress(EngineError):
+            return engine.compile(graph, target, folder)
+    return engine.compile(_legalized(graph, engine.rules.legalize), target, folder)

@@ -295,6 +295,12 @@ NEEDS: dict[str, list[Need]] = {
     ],
     "tensor_split": [Need(of(lambda x: torch.tensor_split(x, 3, 2)), IMAGE, fails="onnxruntime")],
     "linspace": [Need(of(lambda x: torch.linspace(0.5, 3.0, x.shape[1]) + x), TABLE)],
+    "atan2": [
+        Need(of(lambda x: torch.atan2(torch.zeros_like(x), x)), TABLE, fails="onnxruntime")
+    ],
+    "angle": [
+        Need(of(lambda x: torch.complex(x, torch.zeros_like(x)).angle()), TABLE, fails="onnxruntime")
+    ],
     "cumprod": [Need(of(lambda x: torch.cumprod(x, 1)), TABLE)],
     "cummax": [
         Need(of(lambda x: torch.cummax(x, 0)), TABLE),

@@ -25,11 +25,11 @@ from modelport.graph.query import operator_counts
 from support import entries
 
 
-def exported(module: nn.Module, inputs: Any, **settings: Any) -> Exported:
+def exported(source: nn.Module, inputs: Any, /, **settings: Any) -> Exported:
     """Exports with those options, every other setting beside them."""
     known = ExportOptions.__dataclass_fields__
     options = {name: settings.pop(name) for name in list(settings) if name in known}
-    return modelport.export(module, inputs, options=ExportOptions(**options), **settings)
+    return modelport.export(source, inputs, options=ExportOptions(**options), **settings)
 
 
 def run(model: ir.Model | Path, *arrays: Any, **more: Any) -> list[np.ndarray[Any, Any]]:
@@ -183,7 +183,7 @@ def test_a_trace_that_reads_values_is_refused() -> None:
 class ReadsSizes(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         rows, columns = x.shape
-        y = x.reshape(int(rows) * columns)
+        y = x.reshape(rows * columns)
         return y.reshape(rows, columns) if columns % 2 == 0 else x
 
 
@@ -366,11 +366,11 @@ def test_where_weights_go(place: str, files: list[str], tmp_path: Path) -> None:
     size = 64 * 64 * 4
     assert (path.stat().st_size > size) is (place in ("auto", "inside"))
     if place == "nowhere":
-        with pytest.raises(modelport.ModelportError, match=r"net\.onnx\.data, which is missing"):
+        with pytest.raises(modelport.ModelportError, match=r"net\.onnx\.data', which is missing"):
             io.load(path)
         tensors = [v.const_value for v in ir.load(path).graph.initializers.values()]
         assert {str(tensor.location) for tensor in tensors} == {"net.onnx.data"}
-        assert [tuple(tensor.shape) for tensor in tensors] == [(64, 64), (64,)]
+        assert {tuple(tensor.shape) for tensor in tensors} == {(64, 64), (64,)}
     else:
         assert_same(path, module, normal(1, 64))
 
@@ -465,9 +465,11 @@ def test_sizes_in_steps() -> None:
 def test_steps_that_the_code_needs_are_suggested() -> None:
     with pytest.raises(modelport.ModelportError) as caught:
         exported(Halves(), "x=1..9x3", exporter="torch.export")
-    assert "x_0 must be a multiple of 2 (write a..b/2)" in str(caught.value) or (
-        "fails on an input" in str(caught.value)
+    said = str(caught.value)
+    assert said.startswith(
+        "The source itself fails for x [1, 3]: PyTorch failed while running: shap"
     )
+    assert "a range in steps is written 32..640/32" in said
 
 
 class FixedRows(nn.Module):
@@ -478,7 +480,14 @@ class FixedRows(nn.Module):
 def test_a_size_that_the_code_fixes_is_an_error() -> None:
     with pytest.raises(modelport.ModelportError) as caught:
         exported(FixedRows(), "x=2..8x3")
-    assert "4" in str(caught.value)
+    said = str(caught.value)
+    assert "The source itself fails for x [2, 3]: " in said
+    assert said.endswith("The code allows less than the inputs do: x_0 must be 4.")
+
+
+def test_sizes_that_must_be_equal_are_suggested() -> None:
+    with pytest.raises(ExportError, match=r"y_0 must equal x_0 \(give both one name, as in n\["):
+        exported(SumAndDifference(), ["x=2..8x3", "y=2..8x3"], exporter="torch.export")
 
 
 # --- branches and loops -------------------------------------------------------------------------

@@ -339,7 +339,6 @@ def negate(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     return -x
 
 
-@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch warns of itself
 def test_operator_is_broken_up_where_it_stands() -> None:
     rewrite = rewrites.operator("aten::roll", name="negated")(negate)
     with export(rewrite, module=Rolls()) as changes:
@@ -352,7 +351,6 @@ def test_operator_is_broken_up_where_it_stands() -> None:
     assert fired.where.startswith("test_rewrites.py:")
 
 
-@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
 def test_what_a_decomposition_leaves_alone_is_not_recorded() -> None:
     """Built-in: `roll` is for shifts that are free, `complex_exp` for complex numbers."""
     net = Call(lambda x: torch.roll(torch.exp(x), 1, 0))

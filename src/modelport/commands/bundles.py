@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from modelport.runtime.predictor import Predictor
 
 
+Trust = Annotated[bool, typer.Option("--trust", help="Run native code that the bundle brings.")]
+
+
 def run(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
     inputs: Annotated[
@@ -21,6 +24,7 @@ def run(
     ],
     variant: Annotated[str | None, typer.Option(help="Run this variant.")] = None,
     threads: Threads = 0,
+    trust: Trust = False,
     draw: Annotated[Path | None, typer.Option(help="Folder for pictures with the result.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -29,7 +33,7 @@ def run(
     from modelport.runtime.drawing import save_drawing
     from modelport.runtime.predictor import load
 
-    with load(bundle, variant=variant, threads=threads) as predictor:
+    with load(bundle, variant=variant, threads=threads, trust=trust) as predictor:
         files = [file for path in inputs for file in sample_files(path)]
         _answer(predictor, files[0])  # the first call of an engine allocates, and would be timed
         results = [_answer(predictor, file) for file in files]
@@ -61,12 +65,13 @@ def _answer(predictor: Predictor, file: Path) -> Any:
 def verify(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
     threads: Threads = 0,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Prove a bundle again on this machine, from its own golden cases."""
     from modelport.verify.bundle import verify as run_verify
 
-    check = run_verify(bundle, threads=threads)
+    check = run_verify(bundle, threads=threads, trust=trust)
     if as_json:
         print_json(check.to_json())
     else:

@@ -41,6 +41,7 @@ def deploy(
     cross_check: said.CrossCheck = False,
     branches: said.Branches = None,
     state: said.State = False,
+    operators: said.Operators = None,
     explain_rewrites: said.ExplainRewrites = False,
     trust: said.Trust = False,
     time_limit: said.TimeLimit = TIME_LIMIT_S,
@@ -65,6 +66,7 @@ def deploy(
     )
     from modelport.deploy import STAGES
     from modelport.deploy import deploy as run_deploy
+    from modelport.frontends.operators import parse_operators
     from modelport.progress import Silent, Told
 
     with nullcontext(Silent()) if as_json else Told(err, STAGES) as progress:
@@ -83,6 +85,7 @@ def deploy(
             licence=licence,
             name=name,
             export=options,
+            operators=parse_operators(operators),
             threads=threads,
             overwrite=overwrite,
             report=report,

@@ -35,6 +35,7 @@ def export(
     initializers_as_inputs: Annotated[
         bool, typer.Option("--initializers-as-inputs", help="List weights among the inputs too.")
     ] = False,
+    operators: said.Operators = None,
     explain_rewrites: said.ExplainRewrites = False,
     trust: said.Trust = False,
     time_limit: said.TimeLimit = TIME_LIMIT_S,
@@ -56,6 +57,7 @@ def export(
     )
     from modelport.export import STAGES
     from modelport.export import export as run_export
+    from modelport.frontends.operators import parse_operators
     from modelport.progress import Silent, Told
     from modelport.show import show_exported
 
@@ -66,6 +68,7 @@ def export(
             output=output,
             weights=weights,
             options=options,
+            operators=parse_operators(operators),
             optimize=optimize,
             check=check,
             weights_in=weights_in,

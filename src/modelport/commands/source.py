@@ -50,6 +50,14 @@ State = Annotated[
 Trust = Annotated[
     bool, typer.Option("--trust", help="Unpickle files, which can run any code in them.")
 ]
+Operators = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--operators",
+        help="Library of operators: a .so file, a package such as onnxruntime_extensions, or "
+        "ENGINE=FILE; repeatable.",
+    ),
+]
 TimeLimit = Annotated[
     float, typer.Option(help="Seconds that opening and exporting may take, each.")
 ]

@@ -14,10 +14,12 @@ import onnx_ir as ir
 from modelport.engines import ENGINES
 from modelport.engines.base import Session
 from modelport.engines.scratch import opened
-from modelport.errors import EngineError, ModelportError, VerificationError
+from modelport.errors import EngineError, ExportError, ModelportError, VerificationError
 from modelport.frontends.isolation import deadline
+from modelport.frontends.operators import read_operators
 from modelport.frontends.options import TORCH_EXPORT
 from modelport.frontends.source import LoadedSource
+from modelport.graph import operators
 from modelport.profile.latency import time_sessions
 from modelport.types import Feeds, Outputs, Target
 from modelport.verify.compare import compare, run_all
@@ -82,7 +84,7 @@ def export_proven(
         ModelportError: the first exporter's failure, with what became of the others.
     """
     if not loaded.exporters:
-        graph = loaded.to_graph()
+        graph = _with_operators(loaded.to_graph(), loaded)
         if check:
             _demand_equality(loaded, graph)
         return ExportedGraph(graph)
@@ -108,7 +110,7 @@ def _attempt(loaded: LoadedSource, exporter: str, check: bool) -> Attempt:
     attempt = Attempt(exporter)
     try:
         with deadline(loaded.options.time_limit_s, f"The export with {exporter}"):
-            attempt.graph = loaded.to_graph(exporter)
+            attempt.graph = _with_operators(loaded.to_graph(exporter), loaded)
         attempt.fired = loaded.fired
         if check:
             _demand_equality(loaded, attempt.graph)
@@ -116,6 +118,12 @@ def _attempt(loaded: LoadedSource, exporter: str, check: bool) -> Attempt:
         attempt.problem = error
     attempt.seconds = time.perf_counter() - start
     return attempt
+
+
+def _with_operators(graph: ir.Model, loaded: LoadedSource) -> ir.Model:
+    """The graph with the user's libraries of operators, for every engine that is to run it."""
+    operators.declare(graph, read_operators(loaded.source.operators))
+    return graph
 
 
 def _failure(attempts: Sequence[Attempt]) -> ModelportError:
@@ -174,7 +182,7 @@ def prove_export(loaded: LoadedSource, graph: ir.Model, oracle: Session) -> None
     """
     feeds = [loaded.example_feeds(seed) for seed in (1, 2)]
     feeds += [*loaded.other_sizes(3), *loaded.further_feeds()]
-    want = run_all(oracle, feeds)
+    want = [_truth(oracle, feed) for feed in feeds]
     with _session(graph) as session:
         for feed, one in zip(feeds, want, strict=True):
             _demand_one(session, feed, one)
@@ -187,6 +195,11 @@ def _session(graph: ir.Model) -> Iterator[Session]:
         stack = ExitStack()
         session = stack.enter_context(opened(ENGINES.get("onnxruntime"), graph, Target()))
     except EngineError as error:
+        lacking = operators.lacking(graph, "onnxruntime")
+        if lacking is not None:
+            raise VerificationError(
+                f"The exported graph cannot be proved, because {lacking[0]}", hint=lacking[1]
+            ) from error
         raise VerificationError(
             f"The exported graph cannot be proved, because ONNX Runtime does not take it: {error.seen}",
             hint="modelport check --engines onnxruntime names the line of each operator it lacks",
@@ -195,8 +208,22 @@ def _session(graph: ir.Model) -> Iterator[Session]:
         yield session
 
 
+def _truth(oracle: Session, feed: Feeds) -> Outputs:
+    try:
+        return run_all(oracle, [feed])[0]
+    except EngineError as error:
+        raise ExportError(
+            f"The source itself fails for {_sizes(feed)}: {error.seen}",
+            hint="Allow fewer sizes in --input; a range in steps is written 32..640/32, say",
+        ) from error
+
+
+def _sizes(feed: Feeds) -> str:
+    return ", ".join(f"{name} {list(array.shape)}" for name, array in feed.items())
+
+
 def _demand_one(session: Session, feed: Feeds, want: Outputs) -> None:
-    sizes = ", ".join(f"{name} {list(array.shape)}" for name, array in feed.items())
+    sizes = _sizes(feed)
     try:
         got = session.run(feed)
     except ModelportError as error:

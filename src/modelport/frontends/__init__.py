@@ -8,6 +8,7 @@ from typing import Any
 
 from modelport.errors import SourceError, UsageError
 from modelport.frontends.isolation import deadline
+from modelport.frontends.operators import read_operators
 from modelport.frontends.options import ExportOptions
 from modelport.frontends.source import LoadedSource, Source
 
@@ -106,6 +107,7 @@ _EXTRAS = {"torch": "torch", "onnxscript": "torch", "onnx_ir": "onnx", "onnx": "
 
 
 def _opened(source: Source, weights: str | Path | None, options: ExportOptions) -> LoadedSource:
+    read_operators(source.operators)  # a mistake in them is told before anything takes long
     with _needing_torch():
         kind = kind_of_model(source.model)
         if kind != "module" and weights is not None:

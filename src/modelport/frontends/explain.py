@@ -90,6 +90,7 @@ def explained(error: Exception, module: nn.Module) -> ModelportError:
 _SUGGESTION = re.compile(r"Suggested fixes:(?P<lines>(?:\\n|\s)+.*)", re.DOTALL)
 _MULTIPLE = re.compile(r"(?P<name>\w+) = (?P<step>\d+)\*_(?P=name)")
 _FIXED = re.compile(r"(?P<name>\w+) = (?P<size>\d+)\b(?!\*)")
+_EQUAL = re.compile(r"(?P<name>\w+) = (?P<other>(?!Dim\b)[A-Za-z]\w*)\b(?![(\[.])")
 _BOUND = re.compile(r"(?P<name>\w+) = Dim\('\w+',(?P<bounds>[^)]*)\)")
 
 
@@ -104,6 +105,10 @@ def _suggested_sizes(text: str) -> str | None:
         for m in _MULTIPLE.finditer(lines)
     ]
     found += [f"{m['name']} must be {m['size']}" for m in _FIXED.finditer(lines)]
+    found += [
+        f"{m['name']} must equal {m['other']} (give both one name, as in n[1..8])"
+        for m in _EQUAL.finditer(lines)
+    ]
     found += [
         f"{m['name']} must have{m['bounds'].replace('=', ' ').replace(',', ' and')}"
         for m in _BOUND.finditer(lines)

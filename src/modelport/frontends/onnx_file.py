@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx_ir as ir
 
 from modelport.engines import ENGINES
 from modelport.engines.base import Session
+from modelport.engines.libraries import OPERATOR_PACKAGES, operator_files
 from modelport.errors import UsageError
 from modelport.feeds import random_feeds
+from modelport.frontends.operators import read_operators
 from modelport.frontends.options import ExportOptions
 from modelport.frontends.source import LoadedSource, Source
 from modelport.graph import invariants, io, provenance
@@ -46,9 +49,10 @@ class OnnxFile(LoadedSource):
 
     def oracle(self, graph: ir.Model) -> Session:
         """The model as it is, run by ONNX Runtime with every optimisation switched off."""
+        libraries = read_operators(self.source.operators).get("onnxruntime", ())
         if self.path is None:
-            return _InMemory(self._model)
-        return ENGINES.get("onnxruntime").load(_unoptimized(self.path, self._signature))
+            return _InMemory(self._model, libraries)
+        return ENGINES.get("onnxruntime").load(_unoptimized(self.path, self._signature, libraries))
 
     def example_feeds(self, seed: int) -> Feeds:
         return random_feeds(self._signature, seed)
@@ -57,23 +61,24 @@ class OnnxFile(LoadedSource):
         return []  # a file that says nothing of its bounds may refuse any other size
 
 
-def _unoptimized(path: Path, signature: Signature) -> Artifact:
+def _unoptimized(path: Path, signature: Signature, libraries: Sequence[str]) -> Artifact:
+    files, packages = operator_files(libraries)
     return Artifact(
         engine="onnxruntime",
         signature=signature,
-        files={"model": Blob(path)},
-        options={"optimize": False},
+        files={"model": Blob(path), **files},
+        options={"optimize": False, OPERATOR_PACKAGES: packages},
     )
 
 
 class _InMemory(Session):
     """A session that keeps the files of its model as long as it is open."""
 
-    def __init__(self, model: ir.Model) -> None:
+    def __init__(self, model: ir.Model, libraries: Sequence[str]) -> None:
         super().__init__(signature_of(model), "onnxruntime")
         self._folder = tempfile.TemporaryDirectory(prefix="modelport-")
         file = io.save_with_weights(model, Path(self._folder.name), name="model")["model"]
-        self._inner = ENGINES.get("onnxruntime").load(_unoptimized(file, self.signature))
+        self._inner = ENGINES.get("onnxruntime").load(_unoptimized(file, self.signature, libraries))
 
     def _run(self, feeds: Feeds) -> Outputs:
         return self._inner.run(feeds)

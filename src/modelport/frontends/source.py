@@ -37,6 +37,8 @@ class Source:
         licence: licence of the weights, an SPDX identifier where there is one.
         name: name of the model; by default that of its class or file.
         rewrites: the user's own, applied while exporting; see `modelport.rewrites`.
+        operators: libraries with kernels for operators of other domains: paths, or packages such as
+            `onnxruntime_extensions`; a list for ONNX Runtime, or lists by engine.
         notes: what the user should know of it, such as that its weights are random.
     """
 
@@ -50,6 +52,7 @@ class Source:
     licence: str | None = None
     name: str | None = None
     rewrites: Sequence[Rewrite] = ()
+    operators: Sequence[Any] | Mapping[str, Sequence[Any]] = ()
     notes: Sequence[str] = ()
 
     def with_settings(self, settings: Mapping[str, Any]) -> Source:

@@ -16,7 +16,7 @@ from modelport.engines.base import Session
 from modelport.errors import ExportError, SourceError, UsageError
 from modelport.feeds import random_array, random_other_sizes, traced_sizes
 from modelport.frontends.adapter import Adapter
-from modelport.frontends.eager import ModuleSession, Trial, try_module
+from modelport.frontends.eager import ModuleSession, Trial, preserved, try_module
 from modelport.frontends.explain import quiet
 from modelport.frontends.finish import Job
 from modelport.frontends.inputs import Inputs, read_inputs
@@ -172,10 +172,13 @@ class TorchModule(LoadedSource):
 
         Random values are tried at several scales; a way that none of them takes is noted.
         """
+        if not self._ways:
+            return []
         from modelport.frontends.branches import way_of
 
         def way(feeds: Feeds) -> tuple[bool, ...]:
-            return way_of(self.adapter, self._tensors(feeds))
+            with preserved(self.adapter.module, self._trial.changing):
+                return way_of(self.adapter, self._tensors(feeds))
 
         left = set(self._ways) - {way(self.example_feeds(seed)) for seed in (1, 2)}
         found: list[Feeds] = []

@@ -20,17 +20,24 @@ def attach(model: ir.Model, functions: Sequence[ir.Function]) -> None:
         GraphError: where a body is written for operators that mean something else in the model's opset.
     """
     known = {function.identifier(): function for function in functions}
-    left = [node.op_identifier() for node in model.graph.all_nodes()]
-    while left:
-        name = left.pop()
-        if name in known and name not in model.functions:
-            function = known[name].clone()
-            adopt_opset(function, model)
-            model.functions[name] = function
-            model.opset_imports.setdefault(function.domain, 1)
-            left += [node.op_identifier() for node in function.all_nodes()]
+    for node in model.graph.all_nodes():
+        _bring(node.op_identifier(), known, model)
     if any(value.dtype is None for value in model.graph.outputs):
         ShapeInferencePass()(model)
+
+
+def _bring(
+    name: ir.OperatorIdentifier, known: dict[ir.OperatorIdentifier, ir.Function], model: ir.Model
+) -> None:
+    """Those that a function calls come before it, as onnx's reference evaluator wants them."""
+    if name not in known or name in model.functions:
+        return
+    function = known[name].clone()
+    adopt_opset(function, model)
+    for node in function.all_nodes():
+        _bring(node.op_identifier(), known, model)
+    model.functions[name] = function
+    model.opset_imports.setdefault(function.domain, 1)
 
 
 def calls(model: ir.Model) -> Iterator[ir.Node]:

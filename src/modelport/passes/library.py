@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 import numpy as np
@@ -42,11 +45,24 @@ class InferShapes(_LibraryPass):
 
     name = "infer_shapes"
     summary = "element types and shapes of intermediate values are filled in"
-    steps = (common.ShapeInferencePass(),)
+    # Not strict: one operator that onnx does not know must not leave every other shape unknown.
+    steps = (common.ShapeInferencePass(check_type=False, strict_mode=False),)
 
     def apply(self, model: ir.Model) -> bool:
-        super().apply(model)
+        with _without_remarks("onnx_ir.passes.common.shape_inference"):
+            super().apply(model)
         return False
+
+
+@contextmanager
+def _without_remarks(name: str) -> Iterator[None]:
+    """A library's warnings with their tracebacks say nothing that our user could act on."""
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 class LiftConstants(_LibraryPass):

@@ -21,6 +21,7 @@ from modelport.runtime import transforms
 from modelport.runtime.tasks import TASKS
 from modelport.runtime.tasks.base import Context, Result
 from modelport.runtime.transforms.pipeline import Pipeline, Stopwatch
+from modelport.runtime.trust import refusal
 from modelport.types import Array, Dim, Outputs, TensorSpec
 
 
@@ -32,19 +33,27 @@ class Predictor:
         variant: name of the variant to run; by default the first usable one, the bundle's default
             before the others that stayed within its budget.
         threads: for the engine; 0 leaves the number to it.
+        trust: whether native code that the bundle brings may run: libraries of operators.
 
     Raises:
-        BundleError: where the bundle cannot be read.
+        BundleError: where the bundle cannot be read, or brings native code and is not trusted.
         EngineUnavailableError: where this machine has no engine for any (or for that) variant.
     """
 
     def __init__(
-        self, bundle: Bundle | str | Path, *, variant: str | None = None, threads: int = 0
+        self,
+        bundle: Bundle | str | Path,
+        *,
+        variant: str | None = None,
+        threads: int = 0,
+        trust: bool = False,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
         manifest = self.bundle.manifest
         self.variant: VariantEntry = _usable_variant(self.bundle, variant)
-        self.session: Session = open_variant(self.bundle, self.variant, threads=threads)
+        self.session: Session = open_variant(
+            self.bundle, self.variant, threads=threads, trust=trust
+        )
         self.pipeline: Pipeline | None = pipeline_of(self.bundle)
         self.task = TASKS.get(manifest.task.name)
         self._context = Context(manifest.labels, manifest.task.parameters)
@@ -144,12 +153,19 @@ def _sample(outputs: Outputs, index: int) -> Outputs:
     return {name: array[index : index + 1] for name, array in outputs.items()}
 
 
-def load(path: str | Path, *, variant: str | None = None, threads: int = 0) -> Predictor:
+def load(
+    path: str | Path, *, variant: str | None = None, threads: int = 0, trust: bool = False
+) -> Predictor:
     """Opens a bundle and returns a predictor: `load("build/model")("photo.jpg")`."""
-    return Predictor(path, variant=variant, threads=threads)
+    return Predictor(path, variant=variant, threads=threads, trust=trust)
 
 
-def open_variant(bundle: Bundle, variant: VariantEntry, *, threads: int = 0) -> Session:
+def open_variant(
+    bundle: Bundle, variant: VariantEntry, *, threads: int = 0, trust: bool = False
+) -> Session:
+    refused = refusal(bundle, variant, trust)
+    if refused is not None:
+        raise refused
     return ENGINES.get(variant.engine).load(bundle.artifact(variant), threads=threads)
 
 

@@ -16,6 +16,7 @@ from modelport.errors import EngineUnavailableError, ModelportError, Verificatio
 from modelport.runtime.predictor import open_variant, pipeline_of
 from modelport.runtime.tasks import TASKS
 from modelport.runtime.transforms.pipeline import Pipeline
+from modelport.runtime.trust import refusal
 from modelport.types import Array, Outputs
 from modelport.verify.compare import Fidelity, compare, run_all
 
@@ -74,8 +75,12 @@ class BundleCheck:
         return {**asdict(self), "passed": self.passed, "problems": self.problems}
 
 
-def verify(path: str | Path, *, threads: int = 0) -> BundleCheck:
+def verify(path: str | Path, *, threads: int = 0, trust: bool = False) -> BundleCheck:
     """Checks every file of a bundle, its transforms, and every variant this machine can run.
+
+    Args:
+        trust: whether native code that the bundle brings may run; without it, variants with some are
+            skipped.
 
     Raises:
         BundleError: where the bundle is damaged.
@@ -90,7 +95,8 @@ def verify(path: str | Path, *, threads: int = 0) -> BundleCheck:
     feeds = [bundle.arrays(case.feeds) for case in bundle.cases]
     expected = [bundle.arrays(case.outputs) for case in bundle.cases]
     checks = tuple(
-        _check_variant(bundle, variant, feeds, expected, threads) for variant in bundle.variants
+        _check_variant(bundle, variant, feeds, expected, threads, trust)
+        for variant in bundle.variants
     )
     return BundleCheck(str(path), files, len(feeds), _grey_levels(bundle, feeds), checks)
 
@@ -101,12 +107,13 @@ def _check_variant(
     feeds: Sequence[dict[str, Array]],
     expected: Sequence[Outputs],
     threads: int,
+    trust: bool,
 ) -> VariantCheck:
-    reason = ENGINES.get(variant.engine).available()
+    reason = ENGINES.get(variant.engine).available() or refusal(bundle, variant, trust)
     if reason is not None:
-        return VariantCheck(variant.name, skipped=reason)
+        return VariantCheck(variant.name, skipped=str(reason))
     try:
-        with open_variant(bundle, variant, threads=threads) as session:
+        with open_variant(bundle, variant, threads=threads, trust=trust) as session:
             outputs = run_all(session, feeds)
     except EngineUnavailableError as error:
         return VariantCheck(variant.name, skipped=str(error))

@@ -1,4 +1,7 @@
-"""ONNX Runtime reads ONNX; compiling is saving, with large weights in a file of their own."""
+"""ONNX Runtime reads ONNX; compiling is saving, with large weights in a file of their own.
+
+Libraries of operators that the model needs are copied beside it.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,19 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from modelport.engines.libraries import OPERATOR_PACKAGES, operator_files
 from modelport.graph.io import save_with_weights
+from modelport.graph.operators import declared
 from modelport.graph.query import signature_of
 from modelport.types import Artifact, Blob
 
 
 def compile_model(model: ir.Model, directory: Path) -> Artifact:
     files = save_with_weights(model, directory, name="model")
+    libraries, packages = operator_files(declared(model, "onnxruntime"), directory)
     return Artifact(
         engine="onnxruntime",
         signature=signature_of(model),
-        files={role: Blob(path) for role, path in files.items()},
+        files={**{role: Blob(path) for role, path in files.items()}, **libraries},
+        options={OPERATOR_PACKAGES: packages} if packages else {},
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import onnxruntime as ort
 
 from modelport.engines.base import Session
+from modelport.engines.libraries import operator_libraries
 from modelport.types import Artifact, Feeds, Outputs
 
 
@@ -18,7 +21,12 @@ class OnnxRuntimeSession(Session):
         options.add_session_config_entry("session.force_spinning_stop", "1")
         if artifact.options.get("optimize") is False:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self._session = _open(artifact, options)
+        with ExitStack() as opening:
+            libraries = opening.enter_context(operator_libraries(artifact))
+            for library in libraries:
+                options.register_custom_ops_library(library)
+            self._session = _open(artifact, options)
+            self._libraries = opening.pop_all()
         self._names = [spec.name for spec in artifact.signature.outputs]
 
     def _run(self, feeds: Feeds) -> Outputs:
@@ -26,6 +34,7 @@ class OnnxRuntimeSession(Session):
 
     def _close(self) -> None:
         del self._session
+        self._libraries.close()
 
 
 def _open(artifact: Artifact, options: ort.SessionOptions) -> ort.InferenceSession:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import cache
 
 import numpy as np
 import openvino as ov
 
 from modelport.engines.base import Session
+from modelport.engines.libraries import operator_libraries
 from modelport.types import Array, Artifact, Feeds, Outputs
 
 
 @cache
 def core() -> ov.Core:
     return ov.Core()
+
+
+def with_extensions(libraries: Sequence[str]) -> ov.Core:
+    """A core of its own: an extension cannot be taken out again."""
+    made = ov.Core()
+    for library in libraries:
+        made.add_extension(library)
+    return made
 
 
 def processor_has(capability: str) -> bool:
@@ -26,8 +37,12 @@ class OpenVinoSession(Session):
         super().__init__(artifact.signature, artifact.engine)
         # OpenVINO keeps pointing into mapped weights, so they live as long as the session does.
         self._weights = _mapped_weights(artifact)
-        model = _read(artifact, self._weights)
-        self._compiled = core().compile_model(model, "CPU", _settings(artifact, threads))
+        with ExitStack() as opening:
+            libraries = opening.enter_context(operator_libraries(artifact))
+            mine = with_extensions(libraries) if libraries else core()
+            model = _read(mine, artifact, self._weights)
+            self._compiled = mine.compile_model(model, "CPU", _settings(artifact, threads))
+            self._libraries = opening.pop_all()
         self._request = self._compiled.create_infer_request()
         inputs = artifact.signature.inputs
         self._alone = inputs[0].name if len(inputs) == 1 else None
@@ -44,6 +59,7 @@ class OpenVinoSession(Session):
 
     def _close(self) -> None:
         del self._request, self._compiled, self._outputs, self._weights
+        self._libraries.close()
 
 
 def _promised(array: Array, shape: tuple[int, ...] | None) -> Array:
@@ -64,13 +80,13 @@ def _mapped_weights(artifact: Artifact) -> Array | None:
     )
 
 
-def _read(artifact: Artifact, weights: Array | None) -> ov.Model:
+def _read(mine: ov.Core, artifact: Artifact, weights: Array | None) -> ov.Model:
     model = artifact.files["model"]
     if model.whole_file is not None:
-        return core().read_model(model.whole_file, artifact.files["weights"].whole_file)
+        return mine.read_model(model.whole_file, artifact.files["weights"].whole_file)
     if weights is None:
-        return core().read_model(bytes(model.view()))
-    return core().read_model(bytes(model.view()), ov.Tensor(weights, shared_memory=True))
+        return mine.read_model(bytes(model.view()))
+    return mine.read_model(bytes(model.view()), ov.Tensor(weights, shared_memory=True))
 
 
 def _settings(artifact: Artifact, threads: int) -> dict[str, object]:

@@ -41,5 +41,8 @@ class Angle(OperatorRewrite):
     needed_by = "torch.angle of a spectrum"
     target = "aten::angle"
 
+    def concerns(self, *args: Any, **kwargs: Any) -> bool:
+        return bool(args[0].is_complex())
+
     def decomposition(self) -> Callable[..., Any]:
         return _angle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
@@ -72,13 +73,13 @@ class Applied:
             The program itself where there is nothing to break up, else a new one.
         """
         while around := {node.target for node in _calls(program) if self._is_around(node)}:
-            program = program.run_decompositions({op: _own_kernel(op) for op in around})
+            program = _broken_up(program, {op: _own_kernel(op) for op in around})
         table = {}
         for node in _calls(program):
             if self._is_concerned(node):
                 self._log.note_node(self._rewrites[node.target].name, node)
                 table[node.target] = self.decompositions[node.target]
-        return program.run_decompositions(table) if table else program
+        return _broken_up(program, table) if table else program
 
     def _is_concerned(self, node: torch.fx.Node) -> bool:
         rewrite = self._rewrites.get(cast(Overload, node.target))
@@ -90,6 +91,15 @@ class Applied:
     def _is_around(self, node: torch.fx.Node) -> bool:
         target = node.target
         return isinstance(target, Overload) and target._schema.name in self._around
+
+
+def _broken_up(
+    program: torch.export.ExportedProgram, table: dict[Overload, Callable[..., Any]]
+) -> torch.export.ExportedProgram:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch warns of its own code
+        broken_up: torch.export.ExportedProgram = program.run_decompositions(table)
+    return broken_up
 
 
 def _own_kernel(overload: Overload) -> Callable[..., Any]:

@@ -13,12 +13,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
+from modelport.frontends.options import EXPORTERS, TORCH_EXPORT, TORCHSCRIPT
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-TORCH_EXPORT = "torch.export"
-TORCHSCRIPT = "torchscript"
-EXPORTERS = (TORCH_EXPORT, TORCHSCRIPT)
+__all__ = [
+    "EXPORTERS",
+    "TORCHSCRIPT",
+    "TORCH_EXPORT",
+    "FunctionRewrite",
+    "ModuleRewrite",
+    "OperatorRewrite",
+    "Rewrite",
+]
 
 
 class Rewrite(ABC):
