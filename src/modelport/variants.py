@@ -9,7 +9,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from modelport.engines import ENGINES, Engine
+from modelport.engines import ENGINES
+from modelport.engines.base import Engine
 from modelport.errors import EngineError, ModelportError, UsageError
 from modelport.graph import operators
 from modelport.passes import PASSES

@@ -107,6 +107,27 @@ def test_both_exporters_look_into_an_autograd_function(exporter: str) -> None:
     assert "Round" in operators(exported)
 
 
+def test_the_symbolic_of_an_autograd_function_counts_in_torchscript_alone() -> None:
+    class Doubled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x + x
+
+        @staticmethod
+        def symbolic(g: Any, x: Any) -> Any:
+            return g.op("Sum", x, x)
+
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return Doubled.apply(x)
+
+    found = {
+        exporter: operators(modelport.export(Net(), "x=1..4x8", options=by(exporter)))
+        for exporter in EXPORTERS
+    }
+    assert found == {"torch.export": ["Add"], "torchscript": ["Sum"]}
+
+
 # --- function bodies ----------------------------------------------------------------------------
 
 
@@ -313,12 +334,15 @@ def test_operators_of_a_package(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def extension(tmp_path_factory: pytest.TempPathFactory) -> Path:
     openvino = pytest.importorskip("openvino", reason="openvino is not installed")
-    include = Path(openvino.__file__).parent / "include"
+    home = Path(openvino.__file__).parent
+    include = home / "include"
     if not (include / "openvino" / "core" / "op_extension.hpp").is_file():
         pytest.skip("this openvino has no headers, so the extension cannot be built")
     folder = tmp_path_factory.mktemp("extension")
     source = EXAMPLES / "kernels" / "wave_openvino.cpp"
-    return compiled(folder, source, "-std=c++17", f"-I{include}")
+    names = ("libopenvino.so.*", "libopenvino_onnx_frontend.so.*")
+    libraries = [str(path) for name in names for path in (home / "libs").glob(name)]
+    return compiled(folder, source, "-std=c++17", f"-I{include}", *libraries)
 
 
 @pytest.mark.parametrize("name", ["bundle", "bundle.zip"])

@@ -1,9 +1,10 @@
 // The operator Wave of the domain example.kernel for OpenVINO: sin(rate * x) + x.
 //
 //     W=$(python -c "import openvino, os; print(os.path.dirname(openvino.__file__))")
-//     g++ -std=c++17 -shared -fPIC -O2 wave_openvino.cpp -I$W/include -o libwave_openvino.so
+//     g++ -std=c++17 -shared -fPIC -O2 wave_openvino.cpp -I$W/include $W/libs/libopenvino.so.* \
+//         $W/libs/libopenvino_onnx_frontend.so.* -o libwave_openvino.so
 //
-// The symbols it needs are in OpenVINO's own libraries, which have been loaded by the time it is.
+// OpenVINO's own libraries have been loaded by the time this one is, so it finds them anywhere.
 #include <cmath>
 #include <openvino/core/extension.hpp>
 #include <openvino/core/op_extension.hpp>

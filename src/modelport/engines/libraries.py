@@ -10,7 +10,7 @@ import importlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from modelport.errors import EngineUnavailableError
@@ -27,7 +27,8 @@ def operator_files(
     libraries: Sequence[str], directory: Path | None = None
 ) -> tuple[dict[str, Blob], list[str]]:
     """Files by role, copied into the directory where there is one, and the names of packages."""
-    files, packages = {}, []
+    files: dict[str, Blob] = {}
+    packages: list[str] = []
     for name in libraries:
         path = Path(name)
         if not path.is_absolute():
@@ -48,15 +49,18 @@ def operator_libraries(artifact: Artifact) -> Iterator[list[str]]:
         EngineUnavailableError: where a package is not installed.
     """
     roles = sorted(role for role in artifact.files if role.startswith(OPERATORS))
-    with tempfile.TemporaryDirectory(prefix="modelport-") as folder:
-        found = [str(_as_file(artifact.files[role], Path(folder) / role)) for role in roles]
-        names = artifact.options.get(OPERATOR_PACKAGES, ())
+    names = artifact.options.get(OPERATOR_PACKAGES, ())
+    with ExitStack() as stack:
+        found = [str(_as_file(artifact.files[role], role, stack)) for role in roles]
         yield found + [_library_of(str(name)) for name in names]
 
 
-def _as_file(blob: Blob, place: Path) -> Path:
+def _as_file(blob: Blob, name: str, stack: ExitStack) -> Path:
+    """The file itself, or a copy that is there until the stack is closed."""
     if blob.whole_file is not None:
         return blob.whole_file.resolve()
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="modelport-"))
+    place = Path(folder) / name
     place.write_bytes(blob.view())
     return place
 

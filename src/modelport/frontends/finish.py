@@ -54,6 +54,7 @@ class Job:
 
 def finished(model: ir.Model, job: Job) -> ir.Model:
     """Names, bounds and provenance as every graph of ours has them."""
+    _give_outputs_apart(model, job)
     for value, spec in zip(model.graph.inputs, job.specs, strict=True):
         set_bounds(value, spec)
     for value, rank in zip(model.graph.outputs, job.output_ranks, strict=False):
@@ -67,6 +68,28 @@ def finished(model: ir.Model, job: Job) -> ir.Model:
     provenance.name_nodes(model)
     invariants.check(model)
     return model
+
+
+def _give_outputs_apart(model: ir.Model, job: Job) -> None:
+    """A program may return an input, or one value twice; exporters then name the input as the output."""
+    taken = set(model.graph.inputs)
+    again = [index for index, value in enumerate(model.graph.outputs) if _is_again(value, taken)]
+    for index in again:
+        value = model.graph.outputs[index]
+        node = ir.node("Identity", [value])
+        node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
+        model.graph.append(node)
+        model.graph.outputs[index] = node.outputs[0]
+    if again:
+        names = [*(spec.name for spec in job.specs), *job.output_names]
+        for value, name in zip([*model.graph.inputs, *model.graph.outputs], names, strict=True):
+            value.name = name
+
+
+def _is_again(value: ir.Value, taken: set[ir.Value]) -> bool:
+    found = value in taken
+    taken.add(value)
+    return found
 
 
 def _type_sequences(model: ir.Model) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from modelport.errors import UsageError
-from modelport.types import Array, TensorSpec
+from modelport.types import INPUT_GRAMMAR, Array, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -325,7 +325,7 @@ def _like(container: Any, items: list[Any]) -> Any:
 
 def _demand_distinct(names: list[str]) -> None:
     if not names:
-        raise UsageError("No input is a tensor", expected="at least one")
+        raise UsageError("No input is a tensor", expected=f"at least one, as {INPUT_GRAMMAR}")
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"The input {name!r} is given twice", expected="each input once")

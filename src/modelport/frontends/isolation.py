@@ -119,6 +119,7 @@ _NOT_THE_USERS = (
     f"{os.sep}site-packages{os.sep}",
     str(Path(traceback.__file__).parent),
     str(Path(__file__).parents[1]),
+    str(Path(sys.executable).parent),  # where commands are installed, ours among them
 )
 
 

@@ -16,6 +16,11 @@ INLINE_LIMIT_BYTES = 1_500_000_000
 """Above this, weights go to a file of their own: protobuf ends at 2 GiB."""
 
 
+SMALL_BYTES = 128
+"""Below this, a weight stays in the file: engines infer shapes from sizes and scales before they open
+others."""
+
+
 def load(path: Path) -> ir.Model:
     """Opens an ONNX file; its weights stay on disk, memory-mapped, where they are external.
 
@@ -179,7 +184,7 @@ def _written(model: ir.Model, directory: Path, name: str, weights_in: str) -> di
 
 def _save_outside(model: ir.Model, directory: Path, name: str) -> dict[str, Path]:
     target, data = directory / f"{name}.onnx", f"{name}.onnx.data"
-    ir.save(model, target, external_data=data, size_threshold_bytes=0)
+    ir.save(model, target, external_data=data, size_threshold_bytes=SMALL_BYTES)
     return {"model": target, "weights": directory / data}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
@@ -78,13 +79,24 @@ class ShareInitializers(_LibraryPass):
 
     name = "share_initializers"
     summary = "equal weights are stored once"
-    steps = (common.DeduplicateHashedInitializersPass(),)
 
     def apply(self, model: ir.Model) -> bool:
         for graph in model.graphs():
             for value in graph.initializers.values():
                 _lay_out(value)
-        return super().apply(model)
+        step = common.DeduplicateHashedInitializersPass(size_limit=_largest_twin(model))
+        return step(model).modified
+
+
+def _largest_twin(model: ir.Model) -> int:
+    """Elements of the largest weight that another one may equal; hashing larger ones is for nothing."""
+    kinds = Counter(
+        (value.const_value.dtype, tuple(value.const_value.shape), value.const_value.size)
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+        if value.const_value is not None
+    )
+    return max((size for (_, _, size), count in kinds.items() if count > 1), default=0)
 
 
 def _lay_out(value: ir.Value) -> None:

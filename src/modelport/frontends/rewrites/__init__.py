@@ -76,6 +76,9 @@ BUILTINS: dict[str, str] = {
     "linalg_inv": "modelport.frontends.rewrites.linear_systems:LinalgInverse",
     "inverse": "modelport.frontends.rewrites.linear_systems:Inverse",
     "solve": "modelport.frontends.rewrites.linear_systems:Solve",
+    "detection_nms": "modelport.frontends.rewrites.detection_nms:BatchedNms",
+    "detection_roi_align": "modelport.frontends.rewrites.detection_roi_align:MultiScaleRoiAlign",
+    "detection_masks": "modelport.frontends.rewrites.detection_masks:PasteMasks",
     "scatter_mean": "modelport.frontends.rewrites.scatter_mean:ScatterMean",
 }
 

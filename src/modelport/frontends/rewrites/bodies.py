@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import onnx_ir as ir
 import onnxscript
@@ -56,7 +56,7 @@ class FunctionRewriteOfOperator(OperatorRewrite):
                 num_outputs=len(self._ir.outputs),
                 version=self._function.opset.version,
             )
-            evaluator.default().nodes.append(node)
+            cast(Any, evaluator.default()).nodes.append(node)  # torch's own records so too
             return node.outputs[0] if len(node.outputs) == 1 else node.outputs
 
         return write
@@ -74,7 +74,7 @@ class FunctionRewriteOfOperator(OperatorRewrite):
         write.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [inspect.Parameter(n, inspect.Parameter.POSITIONAL_ONLY) for n in ("g", *names)]
         )
-        return symbolic_helper.parse_args(*kinds)(write)(g, *args)
+        return cast(Any, symbolic_helper.parse_args)(*kinds)(write)(g, *args)
 
     @cached_property
     def _ir(self) -> ir.Function:
@@ -112,7 +112,7 @@ class FunctionRewriteOfOperator(OperatorRewrite):
         return inputs, attributes
 
 
-def _as_ir(function: onnxscript.OnnxFunction) -> ir.Function:
+def _as_ir(function: onnxscript.OnnxFunction[Any, Any]) -> ir.Function:
     made: ir.Function = ir.from_proto(function.to_function_proto())
     return made
 
@@ -126,7 +126,7 @@ _KINDS = {
 }
 
 
-def _kinds(function: onnxscript.OnnxFunction) -> Iterator[tuple[str, str]]:
+def _kinds(function: onnxscript.OnnxFunction[Any, Any]) -> Iterator[tuple[str, str]]:
     signature = function.op_signature
     assert signature is not None
     for parameter in signature.params:
