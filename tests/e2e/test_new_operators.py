@@ -289,6 +289,18 @@ def test_a_kernel_where_the_operator_has_a_body_too(kernel: Path, tmp_path: Path
     assert_equals_eager(bundle.path, source.model, variant="openvino-fp32")
 
 
+def test_a_kernel_comes_before_the_body(kernel: Path) -> None:
+    @script()
+    def Wave(x: FLOAT[...], rate: float) -> FLOAT[...]:
+        return op.Cos(op.Mul(x, op.Constant(value_float=rate)))
+
+    wrong = modelport.rewrites.operator("example_kernel::wave", way="function")(Wave)
+    model, options = example("kernel").model, by(TORCH_EXPORT)
+    with pytest.raises(VerificationError, match="differs from the source"):
+        modelport.export(model, KERNEL_INPUTS, rewrites=[wrong], options=options)
+    modelport.export(model, KERNEL_INPUTS, rewrites=[wrong], operators=[kernel], options=options)
+
+
 def test_an_exported_file_is_a_source_with_the_same_library(kernel: Path, tmp_path: Path) -> None:
     source, file = example("kernel"), tmp_path / "kernel.onnx"
     modelport.export(source, output=file, operators=[kernel])

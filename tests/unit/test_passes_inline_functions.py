@@ -100,7 +100,11 @@ def test_optional_inputs_and_attributes_with_defaults() -> None:
         y = LeakyRelu <alpha: float = @slope> (a)
     }
     """
-    body = "one = Constant <value = float {1.0}> ()\na = custom.Clamp (x, , one)\ny = custom.Clamp <slope = 0.5> (a)"
+    body = """
+    one = Constant <value = float {1.0}> ()
+    a = custom.Clamp (x, , one)
+    y = custom.Clamp <slope = 0.5> (a)
+    """
     # onnx's reference evaluator knows neither in functions.
     applied = apply("inline_functions", model(body, clamp), by=[by_onnxruntime])
     clips = [node for node in applied.model.graph if node.op_type == "Clip"]

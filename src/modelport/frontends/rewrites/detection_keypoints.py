@@ -1,0 +1,83 @@
+"""Keypoints: where the heatmaps of each box are highest, to the pixel of the box.
+
+torchvision resizes the heatmaps of one box after the other to the size of the box, which is a value
+in a tensor. Here all boxes get the size of the largest, and places beyond a box don't count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch._higher_order_ops.scan import scan
+
+from modelport.frontends.rewrites.base import TORCH_EXPORT, FunctionRewrite
+
+CUBIC = -0.75
+"""The coefficient of torch's bicubic interpolation."""
+
+
+class HeatmapsToKeypoints(FunctionRewrite):
+    name = "detection_keypoints"
+    summary = "finds the highest places of resized heatmaps in a loop over the boxes"
+    needed_by = "torchvision's Keypoint R-CNN"
+    target = "torchvision.models.detection.roi_heads.heatmaps_to_keypoints"
+    package = "torchvision>=0.20"
+    exporters = (TORCH_EXPORT,)
+
+    def replace(
+        self, original: Callable[..., Any], /, maps: torch.Tensor, rois: torch.Tensor
+    ) -> Any:
+        lengths = (rois[:, 2:] - rois[:, :2]).clamp(min=1)
+        counts = lengths.ceil()
+        columns, outside_columns = _resizing(counts[:, 0], maps.shape[3])
+        rows, outside_rows = _resizing(counts[:, 1], maps.shape[2])
+        columns = columns.transpose(1, 2)
+        # One box at a time, for the heatmaps of all boxes at the size of a picture need gigabytes.
+        each = (maps, rows, columns, outside_rows, outside_columns)
+        _, (scores, place) = scan(_highest, maps.new_zeros(1), each)
+        wide = columns.shape[2]
+        pixels = torch.stack([place % wide, place // wide], 2).to(rois)
+        found = (pixels + 0.5) * (lengths / counts)[:, None] + rois[:, None, :2]
+        return torch.cat([found, torch.ones_like(found[..., :1])], 2), scores
+
+
+def _highest(carry: torch.Tensor, each: tuple[torch.Tensor, ...]) -> Any:
+    """The highest value of each heatmap of a box, and its place, row by row."""
+    maps, rows, columns, outside_rows, outside_columns = each
+    resized = rows @ maps @ columns + outside_rows[:, None] + outside_columns
+    flat = resized.flatten(1)
+    return carry.clone(), (flat.amax(1), flat.argmax(1))
+
+
+def _resizing(counts: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights that resize an axis bicubically, as torch does, for boxes of different sizes.
+
+    Args:
+        counts: pixels of each box along the axis.
+        size: of the heatmaps along the axis.
+
+    Returns:
+        boxes x pixels x size, with as many pixels as the largest box has; and boxes x pixels, with
+        minus infinity at those that a box does not have.
+    """
+    most = int(torch.cat([counts, counts.new_ones(1)]).max().item())
+    torch._check(most >= 1)
+    pixel = torch.arange(most, device=counts.device).to(counts)
+    place = (pixel + 0.5) * (size / counts)[:, None] - 0.5
+    low = place.floor()
+    element = torch.arange(size, device=counts.device).to(counts)
+    weights = torch.zeros_like(place)[:, :, None] * element
+    for tap in range(-1, 3):
+        at = (low + tap).clamp(0, size - 1)[:, :, None] == element
+        weights = weights + at.to(counts) * _cubic((place - low - tap).abs())[:, :, None]
+    outside = torch.where(pixel < counts[:, None], 0.0, -torch.inf).to(counts)
+    return weights, outside
+
+
+def _cubic(x: torch.Tensor) -> torch.Tensor:
+    """Keys, Cubic convolution interpolation (1981)."""
+    near = ((CUBIC + 2) * x - (CUBIC + 3)) * x * x + 1
+    far = ((CUBIC * x - 5 * CUBIC) * x + 8 * CUBIC) * x - 4 * CUBIC
+    return torch.where(x <= 1, near, far)
