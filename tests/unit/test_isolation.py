@@ -287,3 +287,25 @@ def test_without_fork_the_work_is_done_here(monkeypatch: pytest.MonkeyPatch) -> 
         assert (Path(folder) / "process").read_text() == str(os.getpid())
     with pytest.raises(ModelportError, match="mine"):
         in_child(failing(ExportError("mine")), 60, "Work")
+
+
+def test_a_child_that_does_nothing_gets_a_second_chance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(isolation, "STALL_S", 0.5)
+    mark = tmp_path / "been here"
+
+    def work(folder: Path) -> None:
+        if not mark.exists():
+            mark.touch()
+            time.sleep(60)  # as one that waits for a lock which nobody will open
+        (folder / "made").write_text("second")
+
+    with in_child(work, 30, "The export") as folder:
+        assert (Path(folder) / "made").read_text() == "second"
+
+
+def test_a_child_that_does_nothing_twice_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "STALL_S", 0.3)
+    with pytest.raises(ExportError, match=r"The export was stopped: its process did nothing for"):
+        in_child(lambda folder: time.sleep(60), 30, "The export")

@@ -15,6 +15,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -152,14 +153,16 @@ def in_child(
 
 
 def _run_child(work: Callable[[Path], None], folder: Path, seconds: float, doing: str) -> None:
-    context = multiprocessing.get_context("fork")
-    child = context.Process(target=_child, args=(work, folder, seconds, doing))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # threads: the child uses one alone
-        child.start()
-    if not _ends(child, seconds + CHILD_GRACE_S):
+    for attempt in ("first", "second"):
+        child = _started(work, folder, seconds, doing)
+        ended = _ended(child, seconds + CHILD_GRACE_S)
+        if ended != _STALLED or attempt == "second":
+            break
+    if ended != _DONE:
         raise ExportError(
-            f"{doing} was stopped after {seconds:g} s",
+            f"{doing} was stopped after {seconds:g} s"
+            if ended == _LATE
+            else f"{doing} was stopped: its process did nothing for {STALL_S:g} s, twice",
             hint="Raise --time-limit, or use a smaller input",
         )
     told = folder / _ERROR
@@ -173,15 +176,56 @@ def _run_child(work: Callable[[Path], None], folder: Path, seconds: float, doing
         )
 
 
-def _ends(child: Any, seconds: float) -> bool:
-    """Whether the child ends by itself within that time; it has ended in any case."""
+STALL_S = 30.0
+"""A child that uses no processor time for so long waits for a lock that was held when it was forked, by
+a thread that it does not have. Another attempt forks at another moment."""
+
+_DONE, _LATE, _STALLED = "done", "late", "stalled"
+
+
+def _started(work: Callable[[Path], None], folder: Path, seconds: float, doing: str) -> BaseProcess:
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=_child, args=(work, folder, seconds, doing))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads: the child uses one alone
+        child.start()
+    return child
+
+
+def _ended(child: BaseProcess, seconds: float) -> str:
+    """How the child ends: by itself, after that time, or for doing nothing. It has ended in any case."""
     with _no_deadline():
         try:
-            child.join(seconds)
-            return not child.is_alive()
+            return _watched(child, seconds)
         finally:
             child.kill()
             child.join()
+
+
+def _watched(child: BaseProcess, seconds: float) -> str:
+    start = moved = time.monotonic()
+    used: float | None = None
+    while True:
+        child.join(0.2)
+        now = time.monotonic()
+        if not child.is_alive():
+            return _DONE
+        spent = _processor_ticks(child.pid)
+        if spent != used:
+            used, moved = spent, now
+        if now - start > seconds:
+            return _LATE
+        if now - moved > STALL_S:
+            return _STALLED
+
+
+def _processor_ticks(pid: int | None) -> float:
+    """Processor time of a process so far; where the system does not tell, it always moves on."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return time.monotonic()
+    return float(fields[11]) + float(fields[12])  # utime and stime; see proc(5)
 
 
 _ERROR = "error.pickle"

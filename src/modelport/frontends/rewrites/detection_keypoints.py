@@ -36,19 +36,19 @@ class HeatmapsToKeypoints(FunctionRewrite):
         columns = columns.transpose(1, 2)
         # One box at a time, for the heatmaps of all boxes at the size of a picture need gigabytes.
         each = (maps, rows, columns, outside_rows, outside_columns)
-        _, (scores, place) = scan(_highest, maps.new_zeros(1), each)
-        wide = columns.shape[2]
-        pixels = torch.stack([place % wide, place // wide], 2).to(rois)
+        _, (scores, column, row) = scan(_highest, maps.new_zeros(1), each)
+        pixels = torch.stack([column, row], 2).to(rois)
         found = (pixels + 0.5) * (lengths / counts)[:, None] + rois[:, None, :2]
         return torch.cat([found, torch.ones_like(found[..., :1])], 2), scores
 
 
 def _highest(carry: torch.Tensor, each: tuple[torch.Tensor, ...]) -> Any:
-    """The highest value of each heatmap of a box, and its place, row by row."""
+    """The highest value of each heatmap of a box, and its place, the first in order of rows."""
     maps, rows, columns, outside_rows, outside_columns = each
     resized = rows @ maps @ columns + outside_rows[:, None] + outside_columns
-    flat = resized.flatten(1)
-    return carry.clone(), (flat.amax(1), flat.argmax(1))
+    best, column = resized.max(2)
+    row = best.argmax(1, keepdim=True)
+    return carry.clone(), (best.amax(1), column.gather(1, row)[:, 0], row[:, 0])
 
 
 def _resizing(counts: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -62,7 +62,7 @@ def _resizing(counts: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tens
         boxes x pixels x size, with as many pixels as the largest box has; and boxes x pixels, with
         minus infinity at those that a box does not have.
     """
-    most = int(torch.cat([counts, counts.new_ones(1)]).max().item())
+    most: Any = torch.cat([counts, counts.new_ones(1)]).to(torch.int64).max().item()
     torch._check(most >= 1)
     pixel = torch.arange(most, device=counts.device).to(counts)
     place = (pixel + 0.5) * (size / counts)[:, None] - 0.5
