@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo_models import GROUPS
+from zoo_models import GROUPS, cases
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 SIDES = ("ours", "plain")
@@ -82,19 +82,21 @@ def page(rows: Sequence[Record]) -> str:
 
 def _summary(rows: Sequence[Record]) -> list[str]:
     table = [
-        "| | models | correct | plain | converted | plain | silent errors | plain | median s | plain |",
+        "| | run | correct | plain | converted | plain | silent errors | plain | median s | plain |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     groups = [group for group in GROUPS if any(row["group"] == group for row in rows)]
     for group in groups:
-        table.append(_summary_row(group, [row for row in rows if row["group"] == group]))
+        own = [row for row in rows if row["group"] == group]
+        table.append(_summary_row(group, own, len(cases(group))))
     if len(groups) > 1:
-        table.append(_summary_row("**all**", rows))
+        table.append(_summary_row("**all**", rows, sum(len(cases(group)) for group in groups)))
     return table
 
 
-def _summary_row(title: str, rows: Sequence[Record]) -> str:
-    cells = [title, str(len({(row["group"], row["model"]) for row in rows}))]
+def _summary_row(title: str, rows: Sequence[Record], total: int) -> str:
+    """`total` is how many there are in the zoo; a run that was stopped has not come to all of them."""
+    cells = [title, f"{len({(row['group'], row['model']) for row in rows})} of {total}"]
     by_side = {side: [row for row in rows if row["side"] == side] for side in SIDES}
     for count in (_correct, _converted, _wrong, _seconds):
         cells += [count(by_side[side]) for side in SIDES]

@@ -88,12 +88,10 @@ OPEN_STEPS = 4
 
 def _between(size: Dim, share: float) -> int:
     """Sizes of one name and equal bounds come out equal."""
-    stride = max(size.step, 32 if size.minimum >= 32 else 1)
-    span = OPEN_STEPS * stride if size.maximum is None else size.maximum - size.minimum
-    wanted = size.minimum + round(share * span)
-    if size.maximum is None or wanted < size.maximum:
-        wanted = size.minimum + (wanted - size.minimum) // stride * stride
-    return size.nearest(wanted)
+    if size.maximum is None:
+        stride = max(size.step, 32 if size.minimum >= 32 else 1)
+        return size.nearest(size.minimum + round(share * OPEN_STEPS) * stride)
+    return size.nearest(size.minimum + round(share * (size.maximum - size.minimum)))
 
 
 def random_array(

@@ -59,25 +59,25 @@ SCALES: dict[str, Any] = {"min_size": SIZE[0], "max_size": SIZE[1]}
 RATIOS = (0.5, 1.0, 2.0)
 
 
-def retinanet(threshold: float = 0.3) -> nn.Module:
+def retinanet(threshold: float = 0.3) -> Any:
     return detection().RetinaNet(
         Pyramid(), CLASSES, anchor_generator=anchors(RATIOS), score_thresh=threshold, **SCALES
     )
 
 
-def fcos() -> nn.Module:
+def fcos() -> Any:
     return detection().FCOS(
         Pyramid(), CLASSES, anchor_generator=anchors((1.0,)), score_thresh=0.3, **SCALES
     )
 
 
-def ssd() -> nn.Module:
+def ssd() -> Any:
     boxes = detection().anchor_utils.DefaultBoxGenerator([[2], [2], [2]])
     head = detection().ssd.SSDHead([CHANNELS] * 3, [4] * 3, CLASSES)
     return detection().ssd.SSD(Pyramid(), boxes, SIZE, CLASSES, score_thresh=0.15, head=head)
 
 
-def with_regions(name: str, threshold: float = 0.05, **heads: Any) -> nn.Module:
+def with_regions(name: str, threshold: float = 0.05, **heads: Any) -> Any:
     rcnn = detection().faster_rcnn
     return getattr(detection(), name)(
         Pyramid(),
@@ -94,18 +94,18 @@ def with_regions(name: str, threshold: float = 0.05, **heads: Any) -> nn.Module:
     )
 
 
-def pool(cells: int) -> nn.Module:
+def pool(cells: int) -> Any:
     """Boxes of these little pictures are spread over all levels."""
     levels = ["0", "1", "2"]
     pooler = import_torchvision().ops.MultiScaleRoIAlign
     return pooler(levels, cells, 2, canonical_scale=16, canonical_level=3)
 
 
-def faster(threshold: float = 0.05) -> nn.Module:
+def faster(threshold: float = 0.05) -> Any:
     return with_regions("FasterRCNN", threshold)
 
 
-def mask(threshold: float = 0.05) -> nn.Module:
+def mask(threshold: float = 0.05) -> Any:
     rcnn = detection().mask_rcnn
     return with_regions(
         "MaskRCNN",

@@ -283,7 +283,7 @@ def test_the_users_own_mapping_stays_as_it_is() -> None:
         (two, ["1", TensorSpec("x", "float32", (1,))], "The input 'x' is given twice"),
         (one, "1x3x", "The size '' in 'batch=1x3x' cannot be read"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", None) or str(value),
 )
 def test_mistakes(forward: Any, given: Any, said: str) -> None:
     with pytest.raises(UsageError) as caught:

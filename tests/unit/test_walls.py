@@ -136,7 +136,9 @@ def test_engines_never_see_each_other() -> None:
         for name in names:
             if _is(name, "modelport.engines"):
                 other = name.removeprefix("modelport.engines").strip(".").split(".")[0]
-                assert other in ("base", "libraries", "Engine", "ENGINES", own), f"{path} imports {name}"
+                assert other in ("base", "libraries", "Engine", "ENGINES", own), (
+                    f"{path} imports {name}"
+                )
 
 
 @pytest.mark.parametrize("room", ["verify", "profile", "tune"])

@@ -246,7 +246,9 @@ def _named(inputs: Any, parameters: _Parameters) -> list[tuple[str, Any]]:
         named = [(str(name), item) for name, item in zip(own, items, strict=True)]
         return parameters.in_order(named)
     names = parameters.names_for(len(items))
-    return [(name or default, item) for name, default, item in zip(own, names, items, strict=True)]
+    named = [(name or default, item) for name, default, item in zip(own, names, items, strict=True)]
+    # Text in a list is a specification, whatever it looks like: the command line has no other.
+    return [(name, _spec(item, name) if isinstance(item, str) else item) for name, item in named]
 
 
 def _own_name(item: Any) -> str | None:

@@ -79,6 +79,7 @@ BUILTINS: dict[str, str] = {
     "detection_nms": "modelport.frontends.rewrites.detection_nms:BatchedNms",
     "detection_roi_align": "modelport.frontends.rewrites.detection_roi_align:MultiScaleRoiAlign",
     "detection_masks": "modelport.frontends.rewrites.detection_masks:PasteMasks",
+    "detection_keypoints": "modelport.frontends.rewrites.detection_keypoints:HeatmapsToKeypoints",
     "scatter_mean": "modelport.frontends.rewrites.scatter_mean:ScatterMean",
 }
 
