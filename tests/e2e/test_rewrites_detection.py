@@ -116,12 +116,24 @@ def mask(threshold: float = 0.05) -> Any:
     )
 
 
+def keypoint(threshold: float = 0.05) -> Any:
+    rcnn = detection().keypoint_rcnn
+    return with_regions(
+        "KeypointRCNN",
+        threshold,
+        keypoint_roi_pool=pool(6),
+        keypoint_head=rcnn.KeypointRCNNHeads(CHANNELS, (8,)),
+        keypoint_predictor=rcnn.KeypointRCNNPredictor(8, 5),
+    )
+
+
 DETECTORS: dict[str, tuple[Callable[..., nn.Module], str]] = {
     "ssd": (ssd, "detection_nms"),
     "fcos": (fcos, "detection_nms"),
     "retinanet": (retinanet, "detection_nms"),
     "faster": (faster, "detection_roi_align"),
     "mask": (mask, "detection_masks"),
+    "keypoint": (keypoint, "detection_keypoints"),
 }
 """Each with the rewrite that `test_needed` takes away."""
 
@@ -186,8 +198,8 @@ def assert_same_boxes(one: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 def far(one: dict[str, Any], i: int, other: dict[str, Any], j: int) -> float:
-    """Largest difference of anything of two detections; boxes count by their share of the picture."""
-    weights = {"boxes": 1 / max(SIZE)}
+    """Largest difference of anything of two detections; places count by their share of the picture."""
+    weights = {"boxes": 1 / max(SIZE), "keypoints": 1 / max(SIZE)}
     return max(
         float(np.abs(one[key][i].astype(float) - other[key][j]).max()) * weights.get(key, 1)
         for key in one
@@ -213,7 +225,7 @@ def test_another_size_of_picture() -> None:
     assert_same_boxes(expected, found(run, list(expected), picture(1, size)))
 
 
-@pytest.mark.parametrize("make", [retinanet, faster, mask])
+@pytest.mark.parametrize("make", [retinanet, faster, mask, keypoint])
 def test_nothing_found(make: Callable[..., nn.Module]) -> None:
     module = built(make, 0.9999)
     expected = wanted(module, picture(1))

@@ -602,3 +602,34 @@ def test_a_file_over_two_gigabytes(tmp_path: Path) -> None:
             modelport.export(path, output=tmp_path / "in.onnx", weights_in="inside", check=False)
     finally:
         shutil.rmtree(tmp_path)
+
+
+class WithDefaults(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(
+        self, x: Tensor, flag: bool = False, shift: Tensor | None = None, times: int = 2
+    ) -> Tensor:
+        y = self.layer(x)
+        if shift is not None:
+            y = y + shift
+        if flag:
+            y = y * 3
+        for _ in range(times):
+            y = y * 1.5
+        return y
+
+
+@pytest.mark.parametrize("names", [["x"], ["x", "shift"]])
+def test_a_script_whose_other_arguments_keep_their_defaults(
+    names: list[str], tmp_path: Path
+) -> None:
+    """Between the tensors lie a bool and behind them a number, which no graph takes."""
+    torch.manual_seed(0)
+    module = WithDefaults().eval()
+    torch.jit.script(module).save(str(tmp_path / "net.pt"))
+    exported = modelport.export(tmp_path / "net.pt", dict.fromkeys(names, "1..4x4"))
+    assert [spec.name for spec in exported.signature.inputs] == names
+    assert exported.exporter == "torchscript"

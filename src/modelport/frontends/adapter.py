@@ -121,10 +121,9 @@ class Adapter(nn.Module):
             found.tensors.update(state())
         return found
 
-    def positional(self, tensors: Sequence[torch.Tensor]) -> tuple[Any, ...]:
-        """What the module itself is called with, by position."""
-        args, kwargs = self._inputs.bind(tensors)
-        return (*args, *kwargs.values())
+    def bound(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What the module itself is called with, a `Leaf` in the place of every tensor."""
+        return self._inputs.args, self._inputs.kwargs
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self._cuts:

@@ -127,7 +127,7 @@ class _Parameters:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        found = _parameters(module)
+        found = parameters_of(module)
         self.positional = [
             p for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
         ]
@@ -221,7 +221,8 @@ class _Parameters:
         return items
 
 
-def _parameters(module: nn.Module) -> list[inspect.Parameter]:
+def parameters_of(module: nn.Module) -> list[inspect.Parameter]:
+    """What `forward` takes; of a script, which Python cannot look into, by its schema."""
     if not isinstance(module, torch.jit.ScriptModule):
         return list(inspect.signature(module.forward).parameters.values())
     return [

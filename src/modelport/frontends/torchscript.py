@@ -20,8 +20,10 @@ from torch import nn
 from torch.jit._trace import TracerWarning
 
 from modelport.errors import ExportError, UsageError
+from modelport.frontends.adapter import PREFIX
 from modelport.frontends.explain import explaining, is_foreign, quiet
 from modelport.frontends.finish import Job, finished
+from modelport.frontends.inputs import Leaf
 from modelport.frontends.isolation import in_child
 from modelport.frontends.rewrites import Fired
 from modelport.frontends.torch_export import capture
@@ -73,14 +75,13 @@ _NAME, _FIRED = "model.onnx", "fired.json"
 def _write(job: Job, opset: int, folder: Path) -> None:
     torch.set_num_threads(1)  # the threads of the parent do not exist here
     module: nn.Module = job.adapter
-    examples: tuple[Any, ...] = job.examples
     if isinstance(job.adapter.module, torch.jit.ScriptModule):
-        # Loops and branches survive only where the script itself is exported.
-        module, examples = job.adapter.module, job.adapter.positional(job.examples)
+        # Loops and branches survive only where a script is exported.
+        module = _flat_script(job.adapter.module, *job.adapter.bound())
     with torch.no_grad():
         torch.onnx.export(
             module,
-            examples,
+            job.examples,
             str(folder / _NAME),
             dynamo=False,
             opset_version=opset,
@@ -90,6 +91,27 @@ def _write(job: Job, opset: int, folder: Path) -> None:
             do_constant_folding=False,  # ours is checked, and keeps the names of weights
             verbose=True,  # else it drops the lines of the user's code
         )
+
+
+def _flat_script(
+    script: torch.jit.ScriptModule, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> nn.Module:
+    """A script that takes the tensors alone, and calls the user's with its other arguments."""
+    names = [f"x{leaf.index}" for leaf in (*args, *kwargs.values()) if isinstance(leaf, Leaf)]
+
+    def written(value: Any) -> str:
+        return f"x{value.index}" if isinstance(value, Leaf) else repr(value)
+
+    given = [written(value) for value in args]
+    given += [f"{name}={written(value)}" for name, value in kwargs.items()]
+    holder = nn.Module()
+    holder.add_module(PREFIX, script)
+    flat: torch.jit.ScriptModule = torch.jit.script(holder.eval())
+    flat.define(
+        f"def forward(self, {', '.join(f'{name}: Tensor' for name in names)}):\n"
+        f"    return self.{PREFIX}({', '.join(given)})\n"
+    )
+    return flat
 
 
 _READS = ("Converting a tensor to a", "results are registered as constants")

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch._higher_order_ops.scan import scan_op
 
 from modelport.frontends.rewrites.base import TORCH_EXPORT, FunctionRewrite
 
@@ -20,7 +19,7 @@ CUBIC = -0.75
 
 class HeatmapsToKeypoints(FunctionRewrite):
     name = "detection_keypoints"
-    summary = "finds the highest places of resized heatmaps in a loop over the boxes"
+    summary = "resizes heatmaps by matrices of weights and finds their highest places"
     needed_by = "torchvision's Keypoint R-CNN"
     target = "torchvision.models.detection.roi_heads.heatmaps_to_keypoints"
     package = "torchvision>=0.20"
@@ -31,42 +30,22 @@ class HeatmapsToKeypoints(FunctionRewrite):
     ) -> Any:
         lengths = (rois[:, 2:] - rois[:, :2]).clamp(min=1)
         counts = lengths.ceil()
-        found, scores = _all_highest(_and_one(maps, 0.0), _and_one(counts, 1.0))
-        places = (found[:-1] + 0.5) * (lengths / counts)[:, None] + rois[:, None, :2]
-        return torch.cat([places, torch.ones_like(places[..., :1])], 2), scores[:-1]
+        columns, outside_columns = _resizing(counts[:, 0], maps.shape[3])
+        rows, outside_rows = _resizing(counts[:, 1], maps.shape[2])
+        outside = outside_rows[:, :, None] + outside_columns[:, None]
+        # One keypoint at a time: all of them at the size of a picture take gigabytes.
+        resized = (rows @ each @ columns.transpose(1, 2) + outside for each in maps.unbind(1))
+        found = [_highest(each) for each in resized]
+        pixels, scores = (torch.stack(parts, 1) for parts in zip(*found, strict=True))
+        places = (pixels.to(rois) + 0.5) * (lengths / counts)[:, None] + rois[:, None, :2]
+        return torch.cat([places, torch.ones_like(places[..., :1])], 2), scores
 
 
-def _and_one(boxes: torch.Tensor, value: float) -> torch.Tensor:
-    """One box more, for the loop of ONNX Runtime must run once at least."""
-    return torch.cat([boxes, boxes.new_full((1, *boxes.shape[1:]), value)])
-
-
-def _all_highest(maps: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Column and row of the highest pixel of each heatmap, boxes x keypoints x 2, and its value.
-
-    One box at a time, for the heatmaps of all boxes at the size of a picture take gigabytes.
-    """
-    columns, outside_columns = _resizing(counts[:, 0], maps.shape[3])
-    rows, outside_rows = _resizing(counts[:, 1], maps.shape[2])
-    each = [maps, rows, columns.transpose(1, 2), outside_rows, outside_columns]
-    # torch's public `scan` asks Python whether there are any boxes.
-    _, scores, column, row = scan_op(_highest, [maps.new_zeros(1)], each, additional_inputs=())
-    return torch.stack([column, row], 2).to(maps), scores
-
-
-def _highest(
-    carry: torch.Tensor,
-    maps: torch.Tensor,
-    rows: torch.Tensor,
-    columns: torch.Tensor,
-    outside_rows: torch.Tensor,
-    outside_columns: torch.Tensor,
-) -> list[torch.Tensor]:
-    """The highest value of each heatmap of a box, and its place, the first in order of rows."""
-    resized = rows @ maps @ columns + outside_rows[:, None] + outside_columns
-    best, column = resized.max(2)
+def _highest(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Column and row of the highest pixel of each map, the first in order of rows, and its value."""
+    best, column = maps.max(2)
     row = best.argmax(1, keepdim=True)
-    return [carry.clone(), best.amax(1), column.gather(1, row)[:, 0], row[:, 0].clone()]
+    return torch.cat([column.gather(1, row), row], 1), best.amax(1)
 
 
 def _resizing(counts: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -80,7 +59,7 @@ def _resizing(counts: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tens
         boxes x pixels x size, with as many pixels as the largest box has; and boxes x pixels, with
         minus infinity at those that a box does not have.
     """
-    most: Any = counts.to(torch.int64).max().item()
+    most: Any = torch.cat([counts, counts.new_ones(1)]).to(torch.int64).max().item()
     checked: Any = torch._check
     checked(most >= 1)
     pixel = torch.arange(most, device=counts.device).to(counts)
