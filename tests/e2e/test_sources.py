@@ -629,7 +629,8 @@ def test_a_script_whose_other_arguments_keep_their_defaults(
     """Between the tensors lie a bool and behind them a number, which no graph takes."""
     torch.manual_seed(0)
     module = WithDefaults().eval()
-    torch.jit.script(module).save(str(tmp_path / "net.pt"))
+    with old_ways():
+        torch.jit.script(module).save(str(tmp_path / "net.pt"))
     exported = modelport.export(tmp_path / "net.pt", dict.fromkeys(names, "1..4x4"))
     assert [spec.name for spec in exported.signature.inputs] == names
     assert exported.exporter == "torchscript"
