@@ -430,7 +430,9 @@ def assert_same(graph: bytes, engine: str, module: nn.Module, inputs: list[torch
 
 
 def test_every_builtin_rewrite_is_here() -> None:
-    assert set(NEEDS) == set(rewrites.BUILTINS)
+    """Those for detectors are in test_rewrites_detection.py."""
+    elsewhere = {name for name in rewrites.BUILTINS if name.startswith("detection_")}
+    assert set(NEEDS) == set(rewrites.BUILTINS) - elsewhere
 
 
 @pytest.mark.parametrize(("name", "index"), CASES)
