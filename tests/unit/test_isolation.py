@@ -292,7 +292,7 @@ def test_without_fork_the_work_is_done_here(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_child_that_does_nothing_gets_a_second_chance(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(isolation, "STALL_S", 0.5)
+    monkeypatch.setattr(isolation, "STALL_S", 3.0)
     mark = tmp_path / "been here"
 
     def work(folder: Path) -> None:
@@ -306,6 +306,6 @@ def test_a_child_that_does_nothing_gets_a_second_chance(
 
 
 def test_a_child_that_does_nothing_twice_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "STALL_S", 0.3)
+    monkeypatch.setattr(isolation, "STALL_S", 1.0)
     with pytest.raises(ExportError, match=r"The export was stopped: its process did nothing for"):
         in_child(lambda folder: time.sleep(60), 30, "The export")
