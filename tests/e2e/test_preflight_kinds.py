@@ -402,9 +402,9 @@ def test_listing(monkeypatch: pytest.MonkeyPatch) -> None:
     show_preflight(console, findings())
     assert console.export_text().splitlines() == [
         "Errors: they stop an export, or make it wrong",
-        "  test_preflight.py:3  a",
+        "  test_preflight_kinds.py:3  a",
         "    -> Do a item",
-        "  test_preflight.py:7 in head  b [x] (2 times)",
+        "  test_preflight_kinds.py:7 in head  b [x] (2 times)",
         "    -> Do b item",
         "Notes",
         "  the model  c",

@@ -138,7 +138,7 @@ def test_an_exporter_that_crashes(net: str, said: str, cli: Cli, nets: Path, pla
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--input", "x"], ["No input is a tensor. Expected", "NAME=SHAPE", "1..16"]),
+        (["--input", "x"], ["cannot be read. Expected NAME=SHAPE", "1..16"]),
         (["--input", "x="], ["The input 'x=' cannot be read", "NAME=SHAPE", "1..16"]),
         (["--input", "x=1,4"], ["cannot be read", "sizes joined by 'x'"]),
         (["--input", "x=1x4..2"], ["The size '4..2'", "a named range (n[1..16]"]),
