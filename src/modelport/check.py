@@ -46,8 +46,8 @@ def check(
     from modelport.frontends.preflight import examine
     from modelport.frontends.torch_module import arguments_for
 
-    module, (example, *others) = arguments_for(described, weights, options)
     with deadline(options.time_limit_s, "The check"):
+        module, (example, *others) = arguments_for(described, weights, options)
         return examine(
             module,
             *example,

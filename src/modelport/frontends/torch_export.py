@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from modelport.errors import ExportError, UsageError
+from modelport.errors import ExportError, ModelportError, UsageError
 from modelport.frontends.explain import explaining, quiet
 from modelport.frontends.finish import Job, finished
 from modelport.frontends.options import TORCH_EXPORT
@@ -69,6 +69,8 @@ def capture(
                 strict=False,
                 prefer_deferred_runtime_asserts_over_guards=True,
             )
+        except ModelportError:
+            raise  # the time is up
         except Exception:
             raise error from None  # the first one knows which sizes would do
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from modelport.engines.base import Session
-from modelport.errors import ExportError, SourceError, UsageError
+from modelport.errors import ExportError, ModelportError, SourceError, UsageError
 from modelport.feeds import random_array, random_other_sizes, traced_sizes
 from modelport.frontends.adapter import Adapter
 from modelport.frontends.eager import ModuleSession, Trial, preserved, try_module
@@ -254,6 +254,8 @@ def _runs_past_a_table(module: nn.Module, args: Any, kwargs: Any) -> bool:
             module(*args, **kwargs)
     except IndexError:
         return True
+    except ModelportError:
+        raise  # the time is up
     except Exception:
         return False
     finally:

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.jit._trace import TracerWarning
 
-from modelport.errors import ExportError, UsageError
+from modelport.errors import ExportError, ModelportError, UsageError
 from modelport.frontends.adapter import PREFIX
 from modelport.frontends.explain import explaining, is_foreign, quiet
 from modelport.frontends.finish import Job, finished
@@ -139,8 +139,10 @@ def _demand_no_values_read(job: Job, seen: Sequence[warnings.WarningMessage]) ->
 def _reads_sizes_only(job: Job) -> bool:
     try:
         program = capture(job.adapter, job.specs, job.examples)
+    except ModelportError:
+        raise  # the time is up
     except Exception:
-        return False
+        return False  # it reads more than sizes, or nobody knows
     return not any("_local_scalar_dense" in str(node.target) for node in program.graph.nodes)
 
 
