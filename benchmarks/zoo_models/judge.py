@@ -101,11 +101,9 @@ def _grouped(
         if one.ndim == 0 or other.ndim != one.ndim:
             return [(one, np.full((1, 1, 1), np.inf))]
         mine, theirs = groups.setdefault(lead, ([], []))
-        mine.append(_scaled(one, one).reshape(*lead, -1))
         seen = other.shape[:2] if batched else (1, *other.shape[:1])
-        theirs.append(
-            _scaled(other, one).reshape(*seen, -1) if other.size else np.zeros((*seen, 0))
-        )
+        mine.append(_lines(_scaled(one, one), lead))
+        theirs.append(_lines(_scaled(other, one), seen))
     return [_joined(mine, theirs) for mine, theirs in groups.values()]
 
 
@@ -114,6 +112,11 @@ def _joined(mine: list[np.ndarray], theirs: list[np.ndarray]) -> tuple[np.ndarra
     if any(part.shape[:2] != theirs[0].shape[:2] for part in theirs):
         return one, np.full((1, 1, 1), np.inf)
     return one, np.concatenate(theirs, axis=-1)
+
+
+def _lines(array: np.ndarray, lead: tuple[int, ...]) -> np.ndarray:
+    """One line of numbers to a row, also where there are no rows."""
+    return array.reshape(*lead, math.prod(array.shape[2 if array.ndim == 3 else 1 :]))
 
 
 def _scaled(array: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -64,17 +64,24 @@ def _fan_in(parameter: Tensor) -> int:
 def _fit_batchnorms(module: nn.Module, feeds: Any) -> None:
     """Runs the module once with its BatchNorms in training mode, so that they take averages."""
     norms = list(_batchnorms(module))
+    hooks = []
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain average
-        norm.train()
+        hooks.append(norm.register_forward_pre_hook(_train_where_possible))
     if norms:
         call(module, feeds)
-    for norm in norms:
+    for norm, hook in zip(norms, hooks, strict=True):
+        hook.remove()
         # A channel that hardly varied in this small batch would blow up other inputs.
         norm.running_var.clamp_(min=0.1 * float(norm.running_var.mean()))
         norm.momentum = 0.1
         norm.eval()
+
+
+def _train_where_possible(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """One value to a channel has no variance."""
+    norm.train(inputs[0].numel() > inputs[0].shape[1])
 
 
 def _batchnorms(module: nn.Module) -> Iterator[nn.modules.batchnorm._BatchNorm]:

@@ -51,6 +51,11 @@ class Dim:
         text = f"{self.minimum}..{end}" + (f"/{self.step}" if self.step > 1 else "")
         return f"{self.name}[{text}]" if self.name else text
 
+    @staticmethod
+    def parse(text: str) -> int | Dim | None:
+        """Reads one size of INPUT_GRAMMAR; None where it cannot be read."""
+        return _read_size(text)
+
     def accepts(self, size: int) -> bool:
         inside = size >= self.minimum and (self.maximum is None or size <= self.maximum)
         return inside and size % self.step == 0

@@ -10,8 +10,7 @@ from modelport.errors import GraphError
 from modelport.types import Array, Dim, Signature, TensorSpec
 
 RANGE = "modelport.range"
-"""Metadata of an input: the bounds of its free dimensions, as `axis:minimum..maximum/step` items."""
-
+"""Metadata of an input: its free dimensions as the user spells them, `0:n[1..8] 2:224..640/32` say."""
 
 _NOT_NUMERIC = (ir.DataType.UNDEFINED, ir.DataType.STRING)
 
@@ -44,24 +43,23 @@ def _spec(value: ir.Value) -> TensorSpec:
 
 
 def _bounds(value: ir.Value) -> dict[int, Dim]:
-    found = {}
-    for item in value.metadata_props.get(RANGE, "").split():
-        axis, _, sizes = item.partition(":")
-        bounds, _, step = sizes.partition("/")
-        low, _, high = bounds.partition("..")
-        found[int(axis)] = Dim(int(low), int(high) if high else None, step=int(step or 1))
-    return found
+    items = (item.partition(":") for item in value.metadata_props.get(RANGE, "").split())
+    sizes = {int(axis): Dim.parse(text) for axis, _, text in items}
+    return {axis: size for axis, size in sizes.items() if isinstance(size, Dim)}
 
 
 def set_bounds(value: ir.Value, spec: TensorSpec) -> None:
     """Notes on a graph's input within which bounds its free dimensions may move."""
     items = [
-        f"{axis}:{size.minimum}..{'' if size.maximum is None else size.maximum}/{size.step}"
-        for axis, size in enumerate(spec.shape)
-        if isinstance(size, Dim)
+        f"{axis}:{_bounded(size)}" for axis, size in enumerate(spec.shape) if isinstance(size, Dim)
     ]
     if items:
         value.metadata_props[RANGE] = " ".join(items)
+
+
+def _bounded(size: Dim) -> str:
+    """Spelled with its bounds, also where it has none but the least."""
+    return f"{size}[{size.minimum}..]" if str(size) == size.name else str(size)
 
 
 def operator_counts(model: ir.Model) -> dict[str, int]:

@@ -10,6 +10,7 @@ import numpy as np
 from modelport.engines.base import Session
 from modelport.types import Array, Feeds, Outputs, Signature
 from modelport.verify.metrics import Closeness, closeness
+from modelport.verify.rows import count_problem, in_order_of, row_axes
 from modelport.verify.tolerances import violations
 
 
@@ -57,7 +58,7 @@ def compare(
     classes: bool,
     intended: Sequence[Outputs] | None = None,
 ) -> Fidelity:
-    """Compares outputs feed by feed.
+    """Compares outputs feed by feed, and those that are sets of rows as sets.
 
     Args:
         source, other: outputs of both models for the same feeds in the same order.
@@ -66,7 +67,11 @@ def compare(
         intended: what the source gives for the feeds as in training, where `source` is for feeds
             that took a short cut; the loss is then measured against these.
     """
-    reasons: list[str] = []
+    axes = row_axes(signature)
+    reasons = _count_problems(source, other, axes) if precision == "fp32" else []
+    if axes:
+        pairs = zip(source, other, strict=True)
+        other = [in_order_of(want, got, axes) for want, got in pairs]
     by_output: dict[str, Closeness] = {}
     for index, spec in enumerate(signature.outputs):
         want, got = _samples(source, spec.name), _samples(other, spec.name)
@@ -89,6 +94,15 @@ def compare(
         loss_kind="expected_top1" if classes else "cosine",
         reasons=reasons,
     )
+
+
+def _count_problems(
+    source: Sequence[Outputs], other: Sequence[Outputs], axes: dict[str, int]
+) -> list[str]:
+    """The first feed for which the two find different numbers of rows."""
+    pairs = zip(source, other, strict=True)
+    problems = (count_problem(want, got, axes) for want, got in pairs)
+    return [problem for problem in problems if problem is not None][:1]
 
 
 def _loss(by_output: dict[str, Closeness], classes: bool) -> float | None:

@@ -45,6 +45,8 @@ def closeness(source: Array, other: Array, *, classes: bool) -> Closeness:
         source, other: samples first, equal shapes.
         classes: whether each sample is a vector of scores, one to a class.
     """
+    if not source.size:  # nothing was found, by either: equal
+        return Closeness(len(source), 1.0, 1.0, 0.0, SQNR_CEILING_DB, None, None, 0)
     want = source.reshape(len(source), -1).astype(np.float64)
     got = other.reshape(len(other), -1).astype(np.float64)
     non_finite = int(np.count_nonzero(~np.isfinite(got) & np.isfinite(want)))
