@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import multiprocessing
+import os
 import resource
 import signal
 import time
@@ -91,6 +92,7 @@ def run(
         done: called in this process with each outcome as it comes.
     """
     context = multiprocessing.get_context("forkserver")
+    _let_children_find_the_zoo()
     context.set_forkserver_preload(["zoo_models.preloaded"])
     queue, running = list(jobs), []
     try:
@@ -104,6 +106,17 @@ def run(
     finally:
         for child in running:
             child.stop()
+
+
+def _let_children_find_the_zoo() -> None:
+    """The server that children are forked from starts without this process's path of modules.
+
+    It says nothing of what it could not import, and every child would then import torch anew.
+    """
+    folder = str(Path(__file__).resolve().parents[1])
+    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if folder not in known:
+        os.environ["PYTHONPATH"] = os.pathsep.join([folder, *filter(None, known)])
 
 
 class _Child:
