@@ -40,6 +40,10 @@ class Registry(Generic[Member]):
     def __contains__(self, name: object) -> bool:
         return name in self._builtin or name in self._external
 
+    def external(self) -> list[str]:
+        """Names of the members that other packages brought."""
+        return sorted(self._external)
+
     def get(self, name: str) -> Member:
         """The member of that name; raises UnknownNameError that offers the nearest ones."""
         if name not in self._loaded:

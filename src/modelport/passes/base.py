@@ -8,13 +8,15 @@ what do they become (`rewrite`). A `check` that refuses says why, and the reason
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import onnx_ir as ir
 
 from modelport.graph import provenance
+from modelport.types import Array
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,62 @@ class RewritePass(GraphPass):
         self._taken.add(name)
         return name
 
+    def constant(self, array: Array, stem: str) -> ir.Value:
+        """A new initializer of the model, which serves subgraphs too."""
+        tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape))
+        value = ir.Value(
+            name=self.fresh_name(stem),
+            type=ir.TensorType(tensor.dtype),
+            shape=ir.Shape(array.shape),
+            const_value=tensor,
+        )
+        tensor.name = value.name
+        self._model.graph.register_initializer(value)
+        return value
+
+    def node(
+        self,
+        operator: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        for_: Sequence[ir.Node],
+        outputs: int = 1,
+    ) -> ir.Node:
+        """A new node that does the work of those nodes, with names of its own; not yet in a graph."""
+        made = ir.node(
+            operator, list(inputs), attributes=dict(attributes or {}), num_outputs=outputs
+        )
+        stem = for_[-1].outputs[0].name or operator
+        for index, value in enumerate(made.outputs):
+            value.name = self.fresh_name(
+                f"{stem}_{operator.lower()}" + (f"_{index}" if index else "")
+            )
+        made.name = self.fresh_name(f"{for_[-1].name or stem}_{operator.lower()}")
+        provenance.inherit(made, for_)
+        return made
+
+    def replace(self, match: Sequence[ir.Node], new: Sequence[ir.Node]) -> None:
+        """Puts new nodes where the last matched one is, and removes those that nothing reads any more.
+
+        The outputs of the last new node take the place, the names and what is known of the outputs of
+        the last matched node.
+        """
+        last = match[-1]
+        graph = last.graph
+        assert graph is not None
+        graph.insert_before(last, new)
+        for result, heir in zip(last.outputs, new[-1].outputs, strict=False):
+            take_over(heir, result)
+        for node in reversed(match):
+            if node.graph is graph and not any(_is_read(value) for value in node.outputs):
+                graph.remove(node, safe=True)
+
+    @property
+    def opset(self) -> int:
+        """Version of the standard operators that the model uses."""
+        return self._model.opset_imports.get("") or 0
+
     @abstractmethod
     def pattern(self, node: ir.Node) -> Sequence[ir.Node] | None:
         """The nodes that take part if `node` ends such a place, else None."""
@@ -99,6 +157,19 @@ def _values(model: ir.Model) -> Iterator[ir.Value]:
         yield from graph.initializers.values()
         for node in graph:
             yield from node.outputs
+
+
+def take_over(heir: ir.Value, result: ir.Value) -> None:
+    """Lets one value stand for another everywhere, callers included, and gives it its name."""
+    name = result.name
+    take_over_type(heir, result)
+    result.replace_all_uses_with(heir, replace_graph_outputs=True)
+    result.name = None
+    heir.name = name
+
+
+def _is_read(value: ir.Value) -> bool:
+    return bool(value.uses()) or value.is_graph_output()
 
 
 def take_over_type(heir: ir.Value, value: ir.Value) -> None:

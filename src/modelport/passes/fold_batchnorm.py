@@ -24,7 +24,7 @@ import onnx_ir as ir
 
 from modelport.graph import provenance
 from modelport.graph.query import constant_of
-from modelport.passes.base import RewritePass, take_over_type
+from modelport.passes.base import RewritePass, take_over
 from modelport.types import Array
 
 _LINEAR = ("Conv", "ConvTranspose", "Gemm")
@@ -73,7 +73,8 @@ class FoldBatchNorm(RewritePass):
         if linear.op_type == "Gemm":
             linear.attributes["beta"] = ir.AttrFloat32("beta", 1.0)
         provenance.inherit(linear, [linear, norm])
-        _take_over(graph, norm, linear)
+        take_over(linear.outputs[0], norm.outputs[0])
+        graph.remove(norm, safe=True)
 
     def _set_input(
         self, graph: ir.Graph, node: ir.Node, index: int, array: Array, role: str
@@ -89,14 +90,7 @@ class FoldBatchNorm(RewritePass):
             old.shape = ir.Shape(array.shape)
             return
         stem = provenance.module_of(node) or node.outputs[0].name
-        tensor.name = self.fresh_name(f"{stem}.{role}")
-        value = ir.Value(
-            name=tensor.name,
-            type=ir.TensorType(tensor.dtype),
-            shape=ir.Shape(array.shape),
-            const_value=tensor,
-        )
-        graph.register_initializer(value)
+        value = self.constant(array.astype(weight.dtype), f"{stem}.{role}")
         node.resize_inputs(max(len(node.inputs), index + 1))
         node.replace_input_with(index, value)
 
@@ -149,14 +143,3 @@ def _along_outputs(linear: ir.Node, weight: Array, factor: Array) -> Array:
 
 def _is_owned(value: ir.Value) -> bool:
     return value.is_initializer() and not value.is_graph_output() and len(value.uses()) == 1
-
-
-def _take_over(graph: ir.Graph, old: ir.Node, new: ir.Node) -> None:
-    """Lets `new` produce what `old` did, under the name it had."""
-    result = old.outputs[0]
-    name = result.name
-    take_over_type(new.outputs[0], result)
-    result.replace_all_uses_with(new.outputs[0], replace_graph_outputs=True)
-    graph.remove(old, safe=True)
-    result.name = None
-    new.outputs[0].name = name

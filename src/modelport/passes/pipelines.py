@@ -20,11 +20,14 @@ PORTABLE: tuple[tuple[str, str], ...] = (
 
 
 LEGALIZING: tuple[str, ...] = ("inline_functions",)
-"""Run for the engines alone whose rules ask for them."""
+"""For engines that do not take everything; run where an engine's rules ask for them."""
 
 
 def portable() -> list[GraphPass]:
-    """The portable passes; those of other packages come just before the last."""
+    """The portable passes; those of other packages come just before the last.
+
+    Built-in passes that are not listed run only when they are asked for: by an engine's rules, or by
+    name.
+    """
     own = [name for name, _ in PORTABLE]
-    others = [name for name in PASSES if name not in own and name not in LEGALIZING]
-    return [PASSES.get(name) for name in [*own[:-1], *others, own[-1]]]
+    return [PASSES.get(name) for name in [*own[:-1], *PASSES.external(), own[-1]]]
