@@ -1,0 +1,1 @@
+"""Parts of `benchmarks/optimizers.py`: subjects, contenders, measures, tables."""
