@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -95,7 +95,7 @@ def run_unverified(model: ir.Model, passes: Sequence[GraphPass]) -> Optimized:
     """Runs the passes on a copy and trusts them."""
     copy = model.clone()
     records = {step.name: PassRecord(step.name, step.summary) for step in passes}
-    _run(copy, [*passes] * MOST_ROUNDS, records)
+    _run(copy, [*passes] * MOST_ROUNDS, records, len(passes))
     return Optimized(copy, list(records.values()), checked=False)
 
 
@@ -114,6 +114,7 @@ def run_verified(
     while True:
         steps = [step for step in passes if step.name not in rejected]
         records = {step.name: PassRecord(step.name, step.summary) for step in passes}
+        check = replace(check, round_length=len(steps))
         problem, optimized = check.after(model, steps * MOST_ROUNDS, records)
         if problem is None and optimized is not None:
             for name, reason in rejected.items():
@@ -150,6 +151,7 @@ class _Check:
     probe: Probe
     expected: list[Outputs]
     signature: Signature
+    round_length: int = 0
 
     def after(
         self,
@@ -160,7 +162,7 @@ class _Check:
         """What is wrong after those steps, in words, or None; and the model they made."""
         copy = model.clone()
         try:
-            _run(copy, steps, records)
+            _run(copy, steps, records, self.round_length)
         except Exception as error:  # whatever a pass raises, it is that pass's failure
             return f"it broke the graph: {error}", None
         try:
@@ -174,12 +176,25 @@ class _Check:
 
 
 def _run(
-    model: ir.Model, steps: Sequence[GraphPass], records: dict[str, PassRecord] | None = None
+    model: ir.Model,
+    steps: Sequence[GraphPass],
+    records: dict[str, PassRecord] | None = None,
+    round_length: int = 0,
 ) -> None:
-    """Applies the steps in place and notes what they did; each must leave a well-formed graph."""
-    for step in steps:
+    """Applies the steps in place and notes what they did; each must leave a well-formed graph.
+
+    The steps are rounds of the same passes; a round in which none of them finds anything is the last.
+    """
+    found = False
+    for number, step in enumerate(steps, start=1):
         before = model.graph.num_nodes()
         modified = step(model).modified
-        invariants.check(model)
+        if modified:
+            invariants.check(model)
         if records is not None:
             records[step.name].note(modified, step.refusals, before, model.graph.num_nodes())
+        found |= modified
+        if round_length and number % round_length == 0:
+            if not found:
+                return
+            found = False

@@ -287,15 +287,16 @@ def test_a_source_that_does_not_run_is_an_engine_error() -> None:
 def test_probe_uses_onnxruntime_and_closes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ENGINES.get("onnxruntime")
     closed = []
-    load = engine.load
+    open_in_memory = engine.open_in_memory
 
-    def spying(*arguments: object, **options: object) -> object:
-        session = load(*arguments, **options)  # type: ignore[arg-type]
+    def spying(*arguments: object) -> object:
+        session = open_in_memory(*arguments)  # type: ignore[arg-type]
+        assert session is not None
         close = session.close
         monkeypatch.setattr(session, "close", lambda: (closed.append(1), close()))
         return session
 
-    monkeypatch.setattr(engine, "load", spying)
+    monkeypatch.setattr(engine, "open_in_memory", spying)
     probe_with(feeds_of(model()))(model())
     assert closed == [1]
 

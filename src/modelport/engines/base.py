@@ -186,6 +186,21 @@ class Engine(ABC):
         with self._speaking("loading"):
             return self._load(artifact, threads)
 
+    def open_in_memory(self, model: ir.Model, target: Target) -> Session | None:
+        """A session that shares the weights of the model, which must outlive it and stay as it is.
+
+        None where the engine opens only files: the caller then compiles and loads.
+
+        Raises:
+            EngineUnavailableError, EngineError: as `compile` does.
+        """
+        self._demand(target)
+        with self._speaking("loading"):
+            return self._open_in_memory(model, target)
+
+    def _open_in_memory(self, model: ir.Model, target: Target) -> Session | None:
+        return None
+
     def _demand(self, target: Target | None) -> None:
         reason = self.available() if target is None else self.refuses(target)
         if reason is not None:

@@ -1,4 +1,4 @@
-"""Compiles a model into a temporary folder and opens it, for checks that need no bundle."""
+"""Opens a model for a check that needs no bundle: in memory, or from a temporary folder."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def opened(engine: Engine, model: ir.Model, target: Target) -> Iterator[Session]:
+    direct = engine.open_in_memory(model, target)
+    if direct is not None:
+        with direct:
+            yield direct
+        return
     with tempfile.TemporaryDirectory(prefix="modelport-") as folder:
         artifact = engine.compile(model, target, Path(folder))
         with engine.load(artifact, threads=target.threads) as session:

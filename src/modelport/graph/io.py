@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import onnx  # noqa: TID251  (this is the one room for it)
 import onnx_ir as ir
 
 from modelport.errors import SourceError, UsageError
+from modelport.types import Array
 
 INLINE_LIMIT_BYTES = 1_500_000_000
 """Above this, weights go to a file of their own: protobuf ends at 2 GiB."""
@@ -213,6 +216,48 @@ def weights_size_bytes(model: ir.Model) -> int:
 def to_proto(model: ir.Model) -> onnx.ModelProto:
     """The model as onnx's own class, weights inside, for libraries that demand it."""
     return ir.to_proto(_with_weights_in_memory(model))
+
+
+NATIVE = frozenset({"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"})
+"""numpy's own element types, which libraries take as they are."""
+
+
+def without_weights(model: ir.Model) -> tuple[bytes, dict[str, Array]]:
+    """The model as bytes without its larger weights, and these by name, uncopied where they can be.
+
+    For libraries that take both apart. Weights of subgraphs and of element types that numpy lacks stay
+    inside.
+    """
+    moved = {}
+    for name, value in model.graph.initializers.items():
+        tensor = value.const_value
+        if tensor is None or value.is_graph_input() or tensor.nbytes <= SMALL_BYTES:
+            continue
+        array = tensor.numpy()
+        if array.dtype.str[1:] in NATIVE and isinstance(array, np.ndarray):
+            moved[name] = np.ascontiguousarray(array)
+    if any(tensor.name not in moved for tensor in _external_tensors(model)):
+        return to_proto(model).SerializeToString(), {}
+    with _elsewhere(model, moved):
+        return ir.to_proto(model).SerializeToString(), moved
+
+
+@contextmanager
+def _elsewhere(model: ir.Model, weights: Mapping[str, Array]) -> Iterator[None]:
+    """Within it those weights are mere references to a file."""
+    values = {name: model.graph.initializers[name] for name in weights}
+    tensors = {name: value.const_value for name, value in values.items()}
+    try:
+        for name, value in values.items():
+            tensor = tensors[name]
+            assert tensor is not None
+            value.const_value = ir.ExternalTensor(
+                "memory", 0, tensor.nbytes, tensor.dtype, shape=tensor.shape, name=name
+            )
+        yield
+    finally:
+        for name, value in values.items():
+            value.const_value = tensors[name]
 
 
 def from_proto(proto: onnx.ModelProto) -> ir.Model:

@@ -38,3 +38,8 @@ class OnnxRuntime(Engine):
         from modelport.engines.onnxruntime.session import OnnxRuntimeSession
 
         return OnnxRuntimeSession(artifact, threads)
+
+    def _open_in_memory(self, model: ir.Model, target: Target) -> Session | None:
+        from modelport.engines.onnxruntime.compile import memory_session
+
+        return memory_session(model, target.threads)
