@@ -24,6 +24,7 @@ from zoo_models.judge import (
     results_of,
 )
 from zoo_models.liven import call, liven
+from zoo_models.shorten import shortened
 from zoo_models.sides import SIDES, Runner, quiet
 
 STATUSES = {
@@ -78,9 +79,11 @@ def attempt(case: Case, side: str) -> Outcome:
 
 
 def built(case: Case) -> nn.Module:
-    """The module in inference mode, seeded, and livened where the case asks for it."""
+    """The module in inference mode, seeded, and shortened and livened where the case asks for it."""
     torch.manual_seed(0)
     module = case.build().eval()
+    if case.shorten:
+        module = shortened(module, case.feeds(seed=100))
     if case.liven:
         liven(module, case.feeds(seed=100))
     return module

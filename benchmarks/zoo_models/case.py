@@ -99,6 +99,7 @@ class Case:
         compare: `rows` where outputs hold sets of boxes or queries, whose order means nothing.
         moves: False where outputs depend on sizes alone by design.
         liven: whether weights are drawn again so that outputs move with the input.
+        shorten: whether rows of equal blocks are cut to two.
         calls: how often it is called in a row; twice where a call changes what the next one gives.
         options: fields of `modelport.ExportOptions` that a user of this module would set.
     """
@@ -109,6 +110,7 @@ class Case:
     compare: Literal["tensors", "rows"] = "tensors"
     moves: bool = True
     liven: bool = False
+    shorten: bool = False
     calls: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
 

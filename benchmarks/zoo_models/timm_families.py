@@ -213,6 +213,7 @@ def _case(choice: Choice) -> Case:
         build=lambda: build(choice),
         inputs={"x": pictures((2, *shape), (3, *shape))},
         liven=True,
+        shorten=True,
     )
 
 
