@@ -675,3 +675,12 @@ def test_state_without_effect_is_noted_and_left_alone() -> None:
     assert len(made.signature.inputs) == len(made.signature.outputs) == 1
     assert any("changes calls when it runs, without effect" in note for note in made.notes)
     assert int(module.calls) == 0, "neither the export nor its proof may change the user's module"
+
+
+@pytest.mark.parametrize("exporter", ["torch.export", "torchscript"])
+def test_names_that_are_numbers(exporter: str) -> None:
+    """torch keeps numbers for names of its own; a user's dictionary may have them all the same."""
+    source = modelport.Source(nn.Linear(4, 3), "0=1..4x4", output_names=["1"])
+    exported = modelport.export(source, options=modelport.ExportOptions(exporter=exporter))
+    assert [value.name for value in exported.model.graph.inputs] == ["0"]
+    assert [value.name for value in exported.model.graph.outputs] == ["1"]

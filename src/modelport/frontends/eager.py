@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -169,3 +170,28 @@ class ModuleSession(Session):
             spec.name: value.detach().cpu().numpy()
             for spec, value in zip(self.signature.outputs, results, strict=True)
         }
+
+
+def in_double_precision(adapter: Adapter, signature: Signature, feeds: Feeds) -> Outputs | None:
+    """What a copy of the module gives where all its numbers are doubles.
+
+    None where it does not run so, which it need not: it may ask for float32 by name.
+    """
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        copied = copy.deepcopy(adapter)
+        copied.module.double()
+        tensors = [_double(torch.from_numpy(np.array(feeds[s.name]))) for s in signature.inputs]
+        with torch.no_grad(), quiet():
+            results = copied.results(*tensors).tensors.values()
+    except Exception:  # whatever the user's code raises when it meets doubles
+        return None
+    finally:
+        torch.set_default_dtype(before)
+    arrays = [value.detach().cpu().numpy() for value in results]
+    return {s.name: array for s, array in zip(signature.outputs, arrays, strict=True)}
+
+
+def _double(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor

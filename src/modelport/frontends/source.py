@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from modelport.types import Feeds
+from modelport.types import Feeds, Outputs
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -23,7 +23,7 @@ class Source:
     """A model and what one must know to use it.
 
     Attributes:
-        model: an `nn.Module`, weights loaded or still to come; or the path of an ONNX file.
+        model: an `nn.Module`, weights loaded or still to come; a `Network`; or the path of an ONNX file.
         inputs: one specification for each input, `"image=1x3x224x224"` say, ranges `a..b` where a
             size is free; or example tensors, whose shapes are then fixed. A list, a dictionary by
             name, or a single one.
@@ -83,6 +83,10 @@ class LoadedSource(ABC):
     @abstractmethod
     def oracle(self, graph: ir.Model) -> Session:
         """A session that runs the source itself under the names of that graph, which it has exported."""
+
+    def exact(self, graph: ir.Model, feeds: Feeds) -> Outputs | None:
+        """What the source gives for the feeds in double precision; None where it cannot tell."""
+        return None
 
     @abstractmethod
     def example_feeds(self, seed: int) -> Feeds:

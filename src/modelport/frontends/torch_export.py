@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -124,12 +125,18 @@ def _dynamic_shapes(specs: Sequence[TensorSpec]) -> tuple[Any, ...] | None:
         sizes = {}
         for axis, size in enumerate(spec.shape):
             if isinstance(size, Dim):
-                name = size.name or f"{spec.name}_{axis}".replace(".", "_")
+                name = size.name or _identifier(f"{spec.name}_{axis}")
                 if name not in known:
                     known[name] = _torch_dim(name, size)
                 sizes[axis] = known[name]
         entries.append(sizes)
     return (tuple(entries),)
+
+
+def _identifier(name: str) -> str:
+    """A name that Python would take for a variable, which torch wants for sizes."""
+    plain = re.sub(r"\W", "_", name)
+    return plain if plain.isidentifier() else f"size_{plain}"
 
 
 def _torch_dim(name: str, size: Dim) -> Any:

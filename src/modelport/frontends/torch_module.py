@@ -16,7 +16,13 @@ from modelport.engines.base import Session
 from modelport.errors import ExportError, ModelportError, SourceError, UsageError
 from modelport.feeds import random_array, random_other_sizes, traced_sizes
 from modelport.frontends.adapter import Adapter
-from modelport.frontends.eager import ModuleSession, Trial, preserved, try_module
+from modelport.frontends.eager import (
+    ModuleSession,
+    Trial,
+    in_double_precision,
+    preserved,
+    try_module,
+)
 from modelport.frontends.explain import quiet
 from modelport.frontends.finish import Job
 from modelport.frontends.inputs import Inputs, read_inputs
@@ -25,7 +31,7 @@ from modelport.frontends.part import Part
 from modelport.frontends.source import LoadedSource, Source
 from modelport.frontends.weights import load_weights
 from modelport.graph.query import signature_of
-from modelport.types import Array, Feeds, TensorSpec
+from modelport.types import Array, Feeds, Outputs, TensorSpec
 
 MOST_SEARCHED = 64
 """How many random inputs are tried to find one for every way through branches."""
@@ -155,6 +161,10 @@ class TorchModule(LoadedSource):
 
     def oracle(self, graph: ir.Model) -> Session:
         return ModuleSession(self.adapter, signature_of(graph), self._trial.changing)
+
+    def exact(self, graph: ir.Model, feeds: Feeds) -> Outputs | None:
+        signature = signature_of(graph)
+        return in_double_precision(self.adapter, signature, feeds)
 
     def example_feeds(self, seed: int) -> Feeds:
         """The user's example tensors for seed 0, otherwise seeded values of the smallest sizes.

@@ -64,12 +64,22 @@ def export(job: Job, limit_s: float) -> ir.Model:
         job.note([Fired(*each) for each in json.loads((Path(folder) / _FIRED).read_text("utf-8"))])
         model = io.load(Path(folder) / _NAME)
         io.bring_weights_to_memory(model)
+    for value in [*model.graph.inputs, *model.graph.outputs]:
+        value.name = (value.name or "").removeprefix(_NUMBER)
     _adopt_scopes(model, job.adapter)
     _with_all_inputs(model, job)
     return finished(model, job)
 
 
 _NAME, _FIRED = "model.onnx", "fired.json"
+
+
+_NUMBER = "number."
+"""Goes before names that are numbers, which torch keeps for itself."""
+
+
+def _legal(name: str) -> str:
+    return f"{_NUMBER}{name}" if name.isdigit() else name
 
 
 def _write(job: Job, opset: int, folder: Path) -> None:
@@ -85,8 +95,8 @@ def _write(job: Job, opset: int, folder: Path) -> None:
             str(folder / _NAME),
             dynamo=False,
             opset_version=opset,
-            input_names=[spec.name for spec in job.specs],
-            output_names=list(job.output_names),
+            input_names=[_legal(spec.name) for spec in job.specs],
+            output_names=[_legal(name) for name in job.output_names],
             dynamic_axes=_dynamic_axes(job),
             do_constant_folding=False,  # ours is checked, and keeps the names of weights
             verbose=True,  # else it drops the lines of the user's code
@@ -171,7 +181,7 @@ def _dynamic_axes(job: Job) -> dict[str, dict[int, str]] | None:
             if not isinstance(size, int)
         }
         if free:
-            axes[spec.name] = free
+            axes[_legal(spec.name)] = free
     return axes or None
 
 
