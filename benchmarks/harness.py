@@ -91,13 +91,21 @@ def draft_bundle() -> Path:
 
 
 def in_turn(
-    calls: Mapping[str, Callable[[], object]], *, rounds: int, warm: int, counted: int
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    warm: int,
+    counted: int,
+    pause_s: float = PAUSE_S,
 ) -> dict[str, list[float]]:
-    """Milliseconds of each call by round: the median of the counted calls of its turn."""
+    """Milliseconds of each call by round: the median of the counted calls of its turn.
+
+    A session of one thread has no workers that spin, so it needs no pause.
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            time.sleep(PAUSE_S)
+            time.sleep(pause_s)
             for _ in range(warm):
                 call()
             turn = []
@@ -180,7 +188,7 @@ def summary(times: Mapping[str, list[float]], peer: str) -> list[str]:
     return rows
 
 
-def publish(name: str, title: str, lines: Sequence[str]) -> None:
+def publish(name: str, title: str, lines: Sequence[str], *, threads: int = THREADS) -> None:
     """Prints the result and writes it to `benchmarks/results/<name>.md` with date and machine."""
     machine = describe_machine()
     tools = versions()
@@ -191,7 +199,7 @@ def publish(name: str, title: str, lines: Sequence[str]) -> None:
             *lines,
             "",
             f"{datetime.date.today().isoformat()}, {machine['processor']}, {machine['cores']} cores, "
-            f"{machine['architecture']}, {machine['system']}; {THREADS} threads, batch 1.",
+            f"{machine['architecture']}, {machine['system']}; {threads} threads, batch 1.",
             ", ".join(f"{tool} {version}" for tool, version in tools.items()) + ".",
             f"Made by `scripts/bench {name}`.",
             "",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -168,3 +169,12 @@ def write_blocker(folder: Path, modules: Sequence[str]) -> Path:
 def entries(folder: Path) -> Iterator[str]:
     """Everything below a folder, hidden or not."""
     return (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")))
+
+
+def shared_model(name: str) -> Path:
+    """A model file that lies beside the checkout; skips where it does not."""
+    folders = [place / "shared" / "data" / "models" for place in (ROOT, ROOT.parent)]
+    found = next((folder / name for folder in folders if (folder / name).is_file()), None)
+    if found is None:
+        pytest.skip(f"there is no {name} in {' or '.join(map(str, folders))}")
+    return found

@@ -16,10 +16,12 @@ _WHERE = {
     "check": "modelport.check",
     "deploy": "modelport.deploy",
     "export": "modelport.export",
+    "mark": "modelport.marking",
     "load": "modelport.runtime.predictor",
     "verify": "modelport.verify.bundle",
     "inspect": "modelport.inspection",
     "optimize": "modelport.optimization",
+    "Network": "modelport.frontends.network",
     "Source": "modelport.frontends.source",
     "ExportOptions": "modelport.frontends.options",
     "Bundle": "modelport.bundle.read",
@@ -32,6 +34,7 @@ _WHERE = {
 }
 
 _ROOMS = {
+    "graph": "modelport.graph",
     "transforms": "modelport.runtime.transforms",
     "rewrites": "modelport.frontends.rewrites",
 }
@@ -41,6 +44,7 @@ __all__ = [
     "Dim",
     "ExportOptions",
     "ModelportError",
+    "Network",
     "Predictor",
     "Signature",
     "Source",
@@ -50,8 +54,10 @@ __all__ = [
     "check",
     "deploy",
     "export",
+    "graph",
     "inspect",
     "load",
+    "mark",
     "optimize",
     "rewrites",
     "transforms",
@@ -59,15 +65,18 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from modelport import graph
     from modelport.bundle.read import Bundle
     from modelport.check import check
     from modelport.deploy import deploy
     from modelport.errors import ModelportError
     from modelport.export import export
     from modelport.frontends import rewrites
+    from modelport.frontends.network import Network
     from modelport.frontends.options import ExportOptions
     from modelport.frontends.source import Source
     from modelport.inspection import inspect
+    from modelport.marking import mark
     from modelport.optimization import optimize
     from modelport.runtime import transforms
     from modelport.runtime.predictor import Predictor, load

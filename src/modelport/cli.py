@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from modelport import __version__
-from modelport.commands import bundles, check, deploy, export, graphs, lists
+from modelport.commands import bundles, check, deploy, edit, export, graphs, lists, surgery, view
 from modelport.commands.common import err, out
 from modelport.errors import ModelportError
 
@@ -44,7 +44,12 @@ for command in (
     bundles.verify,
     graphs.inspect,
     graphs.optimize,
+    surgery.extract,
+    surgery.merge,
+    surgery.diff,
+    view.view,
     lists.codebases,
+    lists.edits,
     lists.engines,
     lists.passes,
     lists.rewrites,
@@ -52,6 +57,7 @@ for command in (
     lists.tasks,
 ):
     app.command()(command)
+app.command(cls=edit.InOrder)(edit.edit)
 
 
 def main() -> None:
@@ -76,7 +82,13 @@ def main() -> None:
     sys.exit(status or 0)
 
 
-_EXTRAS = {"onnx": "onnx", "onnx_ir": "onnx", "onnxscript": "torch", "torch": "torch"}
+_EXTRAS = {
+    "onnx": "onnx",
+    "onnx_ir": "onnx",
+    "onnxscript": "torch",
+    "torch": "torch",
+    "yaml": "onnx",
+}
 """Packages that a production machine lacks, and the extra that brings each."""
 
 

@@ -28,6 +28,7 @@ from modelport.bundle.manifest import (
 from modelport.bundle.read import Bundle
 from modelport.bundle.write import finish, staged
 from modelport.deployment.data import Data, gather
+from modelport.deployment.edited import edited
 from modelport.deployment.export import ExportedGraph, export_proven
 from modelport.deployment.package import (
     REPORT,
@@ -53,6 +54,7 @@ from modelport.progress import Silent
 from modelport.report.data import ReportCase
 from modelport.runtime import transforms as transform_words
 from modelport.runtime.tasks import TASKS
+from modelport.tailoring import Tailor
 from modelport.tune.select import Candidate, select
 from modelport.types import Outputs, Signature
 from modelport.variants import Compiled, compile_all, plan
@@ -88,6 +90,7 @@ def deploy(
     export: ExportOptions | None = None,
     rewrites: Sequence[Rewrite] = (),
     operators: Any = None,
+    edits: Sequence[str] = (),
     threads: int = 0,
     overwrite: bool = False,
     report: bool = True,
@@ -113,6 +116,7 @@ def deploy(
         export: how the source becomes a graph: exporters, parts, state and more.
         rewrites: the user's own; see `modelport.rewrites`.
         operators: libraries of operators; see `Source.operators`.
+        edits: names of `modelport edits`, which move work into the graph or out of it.
         threads: for the engines; 0 leaves the number to them.
         overwrite: whether to replace a bundle that is already there.
         report: whether to write `report.html` into the bundle.
@@ -135,22 +139,25 @@ def deploy(
             plans = plan(engines, precisions, threads)
         with progress.stage("Export, and prove the export"):
             made = export_proven(loaded, progress.detail)
-            exported = made.graph
+            loaded = edited(loaded, made.graph, edits)
+            exported = loaded.to_graph() if edits else made.graph
         with progress.stage("Run the source on the data"):
             data = gather(loaded, signature_of(exported), calibration, verification)
             oracle = sessions.enter_context(loaded.oracle(exported))
             truth = run_all(oracle, data.feeds)
             intended = None if data.intended is None else run_all(oracle, data.intended)
         with progress.stage("Optimise"):
-            optimized = run_verified(
-                exported, portable(), probe_with(data.feeds[:PROBES]), signature_of(exported)
-            )
+            probe = probe_with(data.feeds[:PROBES])
+            optimized = run_verified(exported, portable(), probe, signature_of(exported))
         with progress.stage("Compile the variants"):
+            tailor = Tailor(probe)
             compiled = list(
                 compile_all(
-                    optimized.model, plans, data.calibration, stage / "artifacts", progress.detail
+                    optimized.model, plans, data.calibration, stage / "artifacts",
+                    progress.detail, tailor,
                 )
-            )
+            )  # fmt: skip
+            optimized = replace(optimized, records=[*optimized.records, *tailor.records])
         with progress.stage("Compare with the source, time in turn, choose"):
             judge = Judge(truth, intended, decoder.has_classes)
             measured = _measure(compiled, data, judge, threads, sessions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import onnx_ir as ir
 
@@ -16,9 +16,12 @@ from modelport.feeds import random_feeds
 from modelport.graph import invariants, io, provenance
 from modelport.graph.query import signature_of
 from modelport.passes.base import GraphPass, Refusal
-from modelport.passes.pipelines import portable
+from modelport.passes.pipelines import portable, repairing
 from modelport.types import Feeds, Outputs, Signature, Target
 from modelport.verify.compare import compare, run_all
+
+if TYPE_CHECKING:
+    from modelport.frontends.network import Network
 
 MOST_ROUNDS = 4
 """One pass may uncover work for another; more rounds than this have never found any."""
@@ -37,6 +40,8 @@ class PassRecord:
     removed_nodes: int = 0
     rejected: str | None = None
     refusals: list[Refusal] = field(default_factory=list)
+    engine: str | None = None
+    """The engine that alone it ran for; None for the portable passes."""
 
     def note(self, modified: bool, refusals: list[Refusal], before: int, after: int) -> None:
         self.changed |= modified
@@ -57,9 +62,12 @@ class Optimized:
 
 
 def optimize(
-    source: str | Path | ir.Model, *, feeds: Sequence[Feeds] | None = None, check: bool = True
+    source: str | Path | ir.Model | Network,
+    *,
+    feeds: Sequence[Feeds] | None = None,
+    check: bool = True,
 ) -> Optimized:
-    """Optimises an ONNX file or graph with the portable pipeline; the original stays as it is.
+    """Optimises an ONNX file, graph or network with the portable pipeline; the original stays as it is.
 
     Args:
         feeds: what to check on; by default two random feeds of the smallest shapes.
@@ -69,8 +77,16 @@ def optimize(
         The optimised graph. A pass that changed the results, or broke the graph, is left out of it,
         and its record says so.
     """
-    model = io.load(Path(source)) if isinstance(source, (str, Path)) else source.clone()
+    if isinstance(source, (str, Path)):
+        model = io.load(Path(source))
+    else:
+        model = source.clone() if isinstance(source, ir.Model) else source.build()
     provenance.adopt_torch_metadata(model)
+    repaired = run_unverified(model, repairing())
+    repairs = [record for record in repaired.records if record.changed]
+    if repairs:
+        made = optimize(repaired.model, feeds=feeds, check=check)
+        return replace(made, records=[*repairs, *made.records])
     if not check:
         return run_unverified(model, portable())
     signature = signature_of(model)

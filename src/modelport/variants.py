@@ -13,11 +13,13 @@ from modelport.engines import ENGINES
 from modelport.engines.base import Engine
 from modelport.errors import EngineError, ModelportError, UsageError
 from modelport.graph import operators
+from modelport.optimization import run_unverified
 from modelport.passes import PASSES
 from modelport.passes.pipelines import LEGALIZING
 from modelport.quantize import SCHEMES
 from modelport.quantize.nncf import applies, quantize
 from modelport.quantize.schemes import Scheme
+from modelport.tailoring import Tailor
 from modelport.types import PRECISIONS, Artifact, Feeds, Target
 
 QUANTIZED = "int8"
@@ -76,12 +78,17 @@ def compile_all(
     calibration: Sequence[Feeds],
     directory: Path,
     announce: Callable[[str], None],
+    tailor: Tailor | None = None,
 ) -> Iterator[Compiled]:
     """Compiles the plans one by one; a plan that cannot be served says why and stops nobody.
 
     Artifacts go to `directory/<engine>-<kind>`. Equal files of several plans are kept once when the
     bundle is written.
+
+    Args:
+        tailor: runs the passes of each engine, and keeps the record of them.
     """
+    tailor = tailor or Tailor()
     quantized: dict[str, ir.Model | str] = {}
     for item in plans:
         announce(item.name)
@@ -97,7 +104,7 @@ def compile_all(
             continue
         graph = model if item.scheme is None else quantized[item.scheme.name]
         assert isinstance(graph, ir.Model)
-        yield _compiled(item, graph, directory)
+        yield _compiled(item, graph, directory, tailor)
 
 
 def _quantized(model: ir.Model, scheme: Scheme, calibration: Sequence[Feeds]) -> ir.Model | str:
@@ -108,38 +115,31 @@ def _quantized(model: ir.Model, scheme: Scheme, calibration: Sequence[Feeds]) ->
     if reason is not None:
         return reason
     try:
-        quantized = quantize(_legalized(model, LEGALIZING), scheme, calibration)
+        legal = run_unverified(model, [PASSES.get(name) for name in LEGALIZING]).model
+        quantized = quantize(legal, scheme, calibration)
         operators.inherit(quantized, model)
         return quantized
     except ModelportError as error:
         return str(error)
 
 
-def _legalized(graph: ir.Model, passes: Sequence[str]) -> ir.Model:
-    """The graph as the engine's rules want it: a copy, where they ask for any pass."""
-    if not passes:
-        return graph
-    legal = graph.clone()
-    for name in passes:
-        PASSES.get(name)(legal)
-    return legal
-
-
-def _compiled(item: Plan, graph: ir.Model, directory: Path) -> Compiled:
+def _compiled(item: Plan, graph: ir.Model, directory: Path, tailor: Tailor) -> Compiled:
     kind = item.scheme.name if item.scheme else item.target.precision
     folder = directory / f"{item.engine}-{kind}"
     folder.mkdir(parents=True)
     engine = ENGINES.get(item.engine)
     try:
-        return Compiled(item, _artifact(engine, graph, item.target, folder))
+        return Compiled(item, _artifact(engine, graph, item.target, folder, tailor))
     except ModelportError as error:
         reason = operators.lacking(graph, engine.name)
         return Compiled(item, problem=str(error) if reason is None else ". ".join(reason))
 
 
-def _artifact(engine: Engine, graph: ir.Model, target: Target, folder: Path) -> Artifact:
-    """A library may have a kernel for what would be taken apart, so the graph is tried as it is."""
+def _artifact(
+    engine: Engine, graph: ir.Model, target: Target, folder: Path, tailor: Tailor
+) -> Artifact:
+    """A library may have a kernel for what would be taken apart, so that is first left whole."""
     if operators.declared(graph, engine.name):
         with suppress(EngineError):
-            return engine.compile(graph, target, folder)
-    return engine.compile(_legalized(graph, engine.rules.legalize), target, folder)
+            return engine.compile(tailor.fit(graph, engine, needs=()), target, folder)
+    return engine.compile(tailor.fit(graph, engine, engine.rules.legalize), target, folder)

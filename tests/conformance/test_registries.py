@@ -14,6 +14,7 @@ import pytest
 
 from modelport.codebases import CODEBASES
 from modelport.codebases.base import Codebase
+from modelport.deployment.edits import EDITS, Edit
 from modelport.engines import ENGINES
 from modelport.engines.base import Engine
 from modelport.errors import UnknownNameError
@@ -31,6 +32,7 @@ from support import Ran
 
 REGISTRIES: dict[str, tuple[Registry[Any], type]] = {
     "codebases": (CODEBASES, Codebase),
+    "edits": (EDITS, Edit),
     "engines": (ENGINES, Engine),
     "passes": (PASSES, GraphPass),
     "rewrites": (REWRITES, Rewrite),

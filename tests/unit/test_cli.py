@@ -119,7 +119,12 @@ def test_engines_say_why_they_are_missing(cli: Cli, monkeypatch: pytest.MonkeyPa
 def test_passes(cli: Cli) -> None:
     rows = cli("passes", "--json").json
     assert {row["name"] for row in rows} == set(PASSES)
-    assert [row["name"] for row in rows if row["why here"]] == [name for name, _ in PORTABLE]
+    everywhere = [row["name"] for row in rows if row["engines"] == "all"]
+    assert everywhere == [name for name, _ in PORTABLE]
+    engines = {row["name"]: row["engines"] for row in rows}
+    assert engines["decompose_prelu"] == "onnxruntime"
+    assert engines["inline_functions"] == "openvino"
+    assert engines["repair_prelu"] == "none unless asked for"
     assert all(row["does"] and row["result"] for row in rows)
     assert "fold_batchnorm" in cli("passes").stdout
 

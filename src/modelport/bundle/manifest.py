@@ -153,7 +153,7 @@ class RefusalEntry(_Strict):
 
 
 class PassEntry(_Strict):
-    """What a pass did; `rejected` says why it was rolled back."""
+    """What a pass did; `rejected` says why it was rolled back, `engine` for which one alone it ran."""
 
     name: str
     summary: str
@@ -161,6 +161,7 @@ class PassEntry(_Strict):
     removed_nodes: int = 0
     rejected: str | None = None
     refusals: tuple[RefusalEntry, ...] = ()
+    engine: str | None = None
 
 
 class RewriteEntry(_Strict):

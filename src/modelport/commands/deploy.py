@@ -45,6 +45,9 @@ def deploy(
     explain_rewrites: said.ExplainRewrites = False,
     trust: said.Trust = False,
     time_limit: said.TimeLimit = TIME_LIMIT_S,
+    edits: Annotated[
+        str | None, typer.Option(help="Names of `modelport edits` joined by commas.")
+    ] = None,
     threads: Threads = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle.")] = False,
     report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
@@ -86,6 +89,7 @@ def deploy(
             name=name,
             export=options,
             operators=parse_operators(operators),
+            edits=split(edits) or (),
             threads=threads,
             overwrite=overwrite,
             report=report,

@@ -8,21 +8,34 @@ from typing import Annotated
 import typer
 
 from modelport.commands.common import Json, out, print_json
+from modelport.commands.view import show_nodes
 from modelport.errors import UsageError
 from modelport.show import show_optimized, show_overview
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A bundle, or an .onnx file.")], as_json: Json = False
+    path: Annotated[Path, typer.Argument(help="A bundle, or an .onnx file.")],
+    nodes: Annotated[
+        str | None, typer.Option(help="Show these nodes of an .onnx file: backbone.0, op:Conv.")
+    ] = None,
+    save_weights: Annotated[
+        Path | None, typer.Option(help="Write their weights: .safetensors, one to .npy or .bin.")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
-    """Show the signature, size, operators and cost of a bundle or an ONNX file."""
+    """Show the signature, size, operators and cost of a bundle or an ONNX file, or some of its nodes."""
     from modelport.inspection import inspect as run_inspect
 
+    if nodes is not None:
+        return show_nodes(path, nodes, save_weights, as_json)
+    if save_weights is not None:
+        raise UsageError("--save-weights wants --nodes", hint="--nodes '*' stands for all")
     overview = run_inspect(path)
     if as_json:
         print_json(overview.to_json())
     else:
         show_overview(out, overview)
+    return None
 
 
 def optimize(

@@ -30,18 +30,41 @@ def engines(as_json: Json = False) -> None:
     show_list("engine", rows, as_json)
 
 
+def edits(as_json: Json = False) -> None:
+    """List the edits that move work into the graph, or out of it into the decode step."""
+    from modelport.deployment.edits import EDITS
+
+    rows = [{"name": name, "does": EDITS.get(name).summary} for name in EDITS]
+    show_list("edit", rows, as_json)
+
+
 def passes(as_json: Json = False) -> None:
-    """List the passes in the order they run, with the reason for that order."""
+    """List the passes in the order they run, for which engines, with the reason for their place."""
+    from modelport.engines import ENGINES
     from modelport.passes import PASSES
-    from modelport.passes.pipelines import PORTABLE
+    from modelport.passes.pipelines import PER_ENGINE, PORTABLE
 
     reasons = dict(PORTABLE)
+    served = {
+        name: [n for n in ENGINES if name in ENGINES.get(n).rules.legalize] for name in PASSES
+    }
+    for engine, steps in PER_ENGINE.items():
+        for name, reason in steps:
+            reasons.setdefault(name, reason)
+            served[name].append(engine)
     rows = []
     for name in sorted(PASSES, key=[*reasons, *PASSES].index):
         step = PASSES.get(name)
         exact = "exact" if step.exact else "up to rounding"
+        engines = "all" if name in dict(PORTABLE) else ", ".join(dict.fromkeys(served[name]))
         rows.append(
-            {"name": name, "does": step.summary, "result": exact, "why here": reasons.get(name, "")}
+            {
+                "name": name,
+                "does": step.summary,
+                "result": exact,
+                "engines": engines or "none unless asked for",
+                "why here": reasons.get(name, ""),
+            }
         )
     show_list("pass", rows, as_json)
 

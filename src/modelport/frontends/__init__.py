@@ -26,8 +26,8 @@ def open_source(
     """Opens whatever a user may call their model.
 
     Args:
-        source: an `nn.Module`, a `torch.export` program, an `onnx_ir.Model`, a `Source`; or as text a
-            reference `file.py:function` to something that returns one of these, a name of a
+        source: an `nn.Module`, a `torch.export` program, an `onnx_ir.Model`, a `Network`, a `Source`; or
+            as text a reference `file.py:function` to something that returns one of these, a name of a
             codebase (`timm:resnet18`), or the path of a model file: `.onnx`, `.pt2`, TorchScript `.pt`.
         inputs: specifications or example tensors; overrides those of a `Source`.
         weights: file of a state dict to load into the module first.
@@ -135,7 +135,11 @@ def kind_of_model(model: Any) -> str:
     if isinstance(model, (str, Path)):
         return _file_kind(str(model)) or "module"
     names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(model).__mro__}
-    if names & {"onnx_ir._core.Model", "onnx_ir.Model"}:
+    if names & {
+        "onnx_ir._core.Model",
+        "onnx_ir.Model",
+        "modelport.frontends.network.network.Network",
+    }:
         return "onnx"
     if "torch.export.exported_program.ExportedProgram" in names:
         return "program"

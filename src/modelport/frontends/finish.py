@@ -10,6 +10,7 @@ import onnx_ir as ir
 import torch
 
 from modelport.frontends.adapter import PREFIX, Adapter, unprefixed
+from modelport.frontends.marks import marking, settle_marks
 from modelport.frontends.rewrites import Applied, Fired, Rewrite, applied
 from modelport.graph import functions, invariants, provenance
 from modelport.graph.query import set_bounds
@@ -40,8 +41,12 @@ class Job:
     @contextmanager
     def rewritten(self, exporter: str) -> Iterator[Applied]:
         extra = list(self.rewrites)
-        with applied(self.adapter, exporter=exporter, engine=self.engine, extra=extra) as changes:
+        with (
+            applied(self.adapter, exporter=exporter, engine=self.engine, extra=extra) as changes,
+            marking(exporter) as translations,
+        ):
             self.functions = changes.functions
+            changes.translations.update(translations)
             yield changes
 
     def note(self, fired: Sequence[Fired]) -> None:
@@ -61,6 +66,7 @@ def finished(model: ir.Model, job: Job) -> ir.Model:
         if value.shape is None:  # behind a Loop or If of a script
             value.shape = ir.Shape([f"{value.name}_{axis}" for axis in range(rank)])
     functions.attach(model, job.functions)
+    settle_marks(model)
     _type_sequences(model)
     _name_free_dimensions(model, job.specs)
     provenance.adopt_torch_metadata(model)

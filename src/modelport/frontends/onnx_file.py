@@ -1,10 +1,11 @@
-"""An ONNX model as a source: a file, or one in memory."""
+"""An ONNX model as a source: a file, one in memory, or one that a `Network` builds."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
@@ -26,8 +27,8 @@ class OnnxFile(LoadedSource):
         self.source = source
         self.options = options
         self.notes: list[str] = list(source.notes)
-        self.path = None if isinstance(source.model, ir.Model) else Path(source.model)
-        self._model = source.model if self.path is None else io.load(self.path)
+        self.path = Path(source.model) if isinstance(source.model, (str, Path)) else None
+        self._model = graph_in_memory(source.model) if self.path is None else io.load(self.path)
         self.name = (
             source.name or (self.path.stem if self.path else self._model.graph.name) or "model"
         )
@@ -59,6 +60,12 @@ class OnnxFile(LoadedSource):
 
     def other_sizes(self, seed: int) -> list[Feeds]:
         return []  # a file that says nothing of its bounds may refuse any other size
+
+
+def graph_in_memory(model: Any) -> ir.Model:
+    """The graph itself, or that of a network."""
+    graph: ir.Model = model if isinstance(model, ir.Model) else model.build()
+    return graph
 
 
 def _unoptimized(path: Path, signature: Signature, libraries: Sequence[str]) -> Artifact:

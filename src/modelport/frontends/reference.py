@@ -36,7 +36,7 @@ def call_reference(text: str) -> Any:
         raise SourceError(
             f"{path} has no function {name!r}",
             expected=f"one of {', '.join(offers)}" if offers else None,
-            hint="Define a function that returns an nn.Module or a modelport.Source",
+            hint="Define a function that returns an nn.Module, a modelport.Network or a modelport.Source",
         )
     return _run(path, function)
 

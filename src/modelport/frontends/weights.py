@@ -55,6 +55,11 @@ def load_weights(module: nn.Module, path: Path, *, trust: bool = False) -> None:
     module.load_state_dict(state, strict=False)
 
 
+def read_state_dict(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor]:
+    """The tensors of a weights file by name; raises WeightsError where it cannot be read."""
+    return _state_dict(_read(path, trust), path)
+
+
 def _read(path: Path, trust: bool) -> Any:
     if not path.is_file():
         raise WeightsError(f"There is no weights file {path}", hint="Check the path")

@@ -6,6 +6,10 @@ Nodes carry it in their metadata, so it survives saving:
     modelport.class    class of that module: `torch.nn.modules.conv.Conv2d`
     modelport.line     file and line of the user's own code that called it: `net.py:21`
     modelport.merged   paths of modules whose work was folded into this node, space-separated
+
+Values carry the places that the source marked:
+
+    modelport.mark     names that `modelport.mark` gave this value, space-separated
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ MODULE = "modelport.module"
 CLASS = "modelport.class"
 LINE = "modelport.line"
 MERGED = "modelport.merged"
+MARK = "modelport.mark"
 
 _TORCH_SCOPES = "pkg.torch.onnx.name_scopes"
 _TORCH_CLASSES = "pkg.torch.onnx.class_hierarchy"
@@ -114,8 +119,25 @@ def inherit(heir: ir.Node, ancestors: Iterable[ir.Node]) -> None:
         heir.metadata_props[MERGED] = " ".join(merged)
 
 
+def merged_into(node: ir.Node) -> list[str]:
+    """Paths of the modules whose work was folded into the node, its own left out."""
+    return list(_merged(node))
+
+
 def _merged(node: ir.Node) -> dict[str, None]:
     return dict.fromkeys(node.metadata_props.get(MERGED, "").split())
+
+
+def marks_of(value: ir.Value) -> list[str]:
+    """Names of the places that the source marked there: the value must stay, as an output must."""
+    return value.metadata_props.get(MARK, "").split()
+
+
+def inherit_marks(heir: ir.Value, value: ir.Value) -> None:
+    """What was marked is now the heir."""
+    names = dict.fromkeys([*marks_of(heir), *marks_of(value)])
+    if names:
+        heir.metadata_props[MARK] = " ".join(names)
 
 
 def name_nodes(model: ir.Model) -> None:

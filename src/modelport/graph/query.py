@@ -34,7 +34,7 @@ def _spec(value: ir.Value) -> TensorSpec:
         raise GraphError(
             f"The value {value.name!r} is a {value.type}", expected="a tensor of numbers"
         )
-    bounds = _bounds(value)
+    bounds = bounds_of(value)
     sizes = tuple(
         size if isinstance(size, int) else bounds.get(axis, Dim(name=size.value))
         for axis, size in enumerate(value.shape.dims)
@@ -42,7 +42,7 @@ def _spec(value: ir.Value) -> TensorSpec:
     return TensorSpec(value.name, value.dtype.numpy().name, sizes)
 
 
-def _bounds(value: ir.Value) -> dict[int, Dim]:
+def bounds_of(value: ir.Value) -> dict[int, Dim]:
     items = (item.partition(":") for item in value.metadata_props.get(RANGE, "").split())
     sizes = {int(axis): Dim.parse(text) for axis, _, text in items}
     return {axis: size for axis, size in sizes.items() if isinstance(size, Dim)}
@@ -64,11 +64,12 @@ def _bounded(size: Dim) -> str:
 
 def operator_counts(model: ir.Model) -> dict[str, int]:
     """How many nodes of each operator, most frequent first, subgraphs included."""
-    counts = Counter(_operator(node) for node in model.graph.all_nodes())
+    counts = Counter(operator_of(node) for node in model.graph.all_nodes())
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _operator(node: ir.Node) -> str:
+def operator_of(node: ir.Node) -> str:
+    """Its operator, with the domain where that is not ONNX's own: `com.microsoft::Gelu`."""
     return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
 
 

@@ -178,3 +178,4 @@ def take_over_type(heir: ir.Value, value: ir.Value) -> None:
         heir.type = value.type or heir.type
     if heir.shape is None or value.is_graph_output():
         heir.shape = value.shape or heir.shape
+    provenance.inherit_marks(heir, value)

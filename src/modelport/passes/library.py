@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from modelport.graph.shapes import record
 from modelport.passes.base import GraphPass
 
 
@@ -42,7 +43,10 @@ class SeparateInitializers(_LibraryPass):
 
 
 class InferShapes(_LibraryPass):
-    """onnx's own shape inference; the graph itself stays as it is, so it never counts as a change."""
+    """onnx's own shape inference, and what arithmetic with free sizes adds to it.
+
+    The graph itself stays as it is, so it never counts as a change.
+    """
 
     name = "infer_shapes"
     summary = "element types and shapes of intermediate values are filled in"
@@ -52,6 +56,7 @@ class InferShapes(_LibraryPass):
     def apply(self, model: ir.Model) -> bool:
         with _without_remarks("onnx_ir.passes.common.shape_inference"):
             super().apply(model)
+        record(model)
         return False
 
 
@@ -102,7 +107,7 @@ def _largest_twin(model: ir.Model) -> int:
 def _lay_out(value: ir.Value) -> None:
     """Hashing wants contiguous memory, which views such as a transposed weight have not."""
     tensor = value.const_value
-    if tensor is None or isinstance(tensor, ir.StringTensor):
+    if tensor is None or isinstance(tensor, (ir.StringTensor, ir.LazyTensor)):
         return
     array = tensor.numpy()
     if not array.flags.c_contiguous:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from modelport.graph.provenance import marks_of
 from modelport.graph.query import constant_of
 from modelport.types import Array
 
@@ -24,10 +25,10 @@ def producer(value: ir.Value | None, *operators: str) -> ir.Node | None:
 def reader(value: ir.Value, *operators: str) -> ir.Node | None:
     """The only node that reads the value if it is one of those operators and reads it once, else None.
 
-    A value that is an output of a graph has a reader outside.
+    A value that is an output of a graph has a reader outside, and so has one that the source marked.
     """
     uses = list(value.uses())
-    if len(uses) != 1 or value.is_graph_output():
+    if len(uses) != 1 or value.is_graph_output() or marks_of(value):
         return None
     node = uses[0].node
     return node if not operators or is_op(node, *operators) else None

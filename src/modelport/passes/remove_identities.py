@@ -15,50 +15,20 @@ input or weight and an output, or where the value is an output under another nam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import onnx_ir as ir
 
 from modelport.graph.query import constant_of
-from modelport.passes.base import RewritePass, take_over_type
+from modelport.passes.shaped import GivingBackPass
 
 
-class RemoveIdentities(RewritePass):
+class RemoveIdentities(GivingBackPass):
     name: ClassVar[str] = "remove_identities"
     summary: ClassVar[str] = "Identity, Dropout and casts to the same type are removed"
 
-    def pattern(self, node: ir.Node) -> Sequence[ir.Node] | None:
-        return [node] if _gives_back(node) else None
-
-    def check(self, match: Sequence[ir.Node]) -> str | None:
-        (node,) = match
-        source, result = node.inputs[0], node.outputs[0]
-        assert source is not None
-        if not result.is_graph_output():
-            return None
-        if source.is_graph_input() or source.is_initializer():
-            return "it connects an input or a weight to an output"
-        if source.is_graph_output():
-            return "its input is an output under another name"
-        producer = source.producer()
-        if producer is None or producer.graph is not node.graph:
-            return "its input belongs to an enclosing graph"
-        return None
-
-    def rewrite(self, match: Sequence[ir.Node]) -> None:
-        (node,) = match
-        source, result = node.inputs[0], node.outputs[0]
-        assert source is not None
-        assert node.graph is not None
-        take_over_type(source, result)
-        name = result.name
-        keep_name = result.is_graph_output()
-        result.replace_all_uses_with(source, replace_graph_outputs=True)
-        node.graph.remove(node, safe=True)
-        if keep_name:
-            result.name = None
-            source.name = name
+    def source(self, node: ir.Node) -> ir.Value | str | None:
+        return node.inputs[0] if _gives_back(node) else None
 
 
 def _gives_back(node: ir.Node) -> bool:

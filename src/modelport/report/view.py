@@ -339,7 +339,7 @@ def pass_views(provenance: Provenance) -> list[PassView]:
 def _pass_view(entry: PassEntry) -> PassView:
     return PassView(
         name=entry.name,
-        summary=entry.summary,
+        summary=entry.summary if entry.engine is None else f"{entry.summary}, for {entry.engine}",
         outcome=_outcome(entry),
         nodes=_nodes(entry.removed_nodes),
         reason=entry.rejected or "",

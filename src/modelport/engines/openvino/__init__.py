@@ -21,7 +21,8 @@ class OpenVino(Engine):
     rules: ClassVar[Rules] = Rules(
         opsets=(7, 23),
         quantization="qdq",
-        legalize=("inline_functions",),
+        # Softmax of opset 11 and 12 is computed like that of 13; Swish is newer than its newest opset.
+        legalize=("inline_functions", "legalize_softmax", "decompose_swish"),
         source="https://docs.openvino.ai/2026/about-openvino/compatibility-and-support.html",
         operators=Path(__file__).with_name("operators.json"),
     )
