@@ -47,7 +47,23 @@ RESULTS = (
 """What the public functions return."""
 
 
-ROOMS = ("transforms", "rewrites")
+ROOMS = ("graph", "transforms", "rewrites")
+
+SURGERY = {
+    "find": ("places", "nodes", "values", "value"),
+    "edit": (
+        "insert_after", "insert_before", "replace", "bypass", "remove", "rename", "rename_node",
+        "set_attribute", "remove_attribute",
+    ),
+    "ports": ("add_output", "remove_output", "remove_input", "set_input", "set_output"),
+    "weights": ("get", "put", "load", "save"),
+    "extract": ("module", "between", "marks", "split"),
+    "merge": ("chain", "beside"),
+    "diff": ("diff", "Difference"),
+    "recipe": ("load", "parse", "apply", "dump"),
+    "retype": ("copy_of", "settle"),
+    "group": ("group",),
+}  # fmt: skip
 
 
 def page() -> str:
@@ -68,6 +84,10 @@ def page() -> str:
         "",
         "`modelport.rewrites`; see [the guide](rewrites.md).",
         *_members(("rewrites", name, getattr(rewrites, name)) for name in REWRITING),
+        "## Graphs",
+        "",
+        "`modelport.graph`; see [the guide](surgery.md).",
+        *_members(_surgery()),
         "## Results",
         "",
         "What the functions above, and the tasks, return.",
@@ -97,6 +117,13 @@ def _public() -> list[str]:
     """Functions first, then classes."""
     names = [name for name in modelport.__all__ if name not in ("__version__", *ROOMS)]
     return sorted(names, key=lambda name: inspect.isclass(getattr(modelport, name)))
+
+
+def _surgery() -> Iterator[tuple[str, str, Any]]:
+    for room, names in SURGERY.items():
+        module = importlib.import_module(f"modelport.graph.{room}")
+        for name in names:
+            yield f"graph.{room}", name, getattr(module, name)
 
 
 def _transforms() -> list[str]:

@@ -104,7 +104,7 @@ def test_marks_in_branches_that_are_joined() -> None:
     class Two(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             y = modelport.mark(x * 3, "before")
-            return y + 1 if x.sum() > 0 else y - 1
+            return y + 1 if y.sum() > 0 else y - 1
 
     options = modelport.ExportOptions(branches="join")
     model = modelport.export(Two(), "x=1x4", options=options).model

@@ -17,6 +17,7 @@ from modelport.errors import GraphError, UnknownNameError, UsageError
 from modelport.feeds import random_feeds
 from modelport.graph import diff, extract, group, io, merge, provenance, recipe
 from modelport.graph.query import signature_of
+from modelport.graph.scope import ancestors
 from modelport.passes import PASSES
 from modelport.passes.pipelines import portable
 
@@ -150,6 +151,12 @@ def test_split_at_marks() -> None:
     feeds = random_feeds(signature_of(model), 1)
     np.testing.assert_array_equal(run(parts, feeds)["y"], by_onnxruntime(model, feeds)["y"])
     assert len(extract.split(model, ["neck"])) == 2
+
+
+def test_a_cut_that_no_output_needs() -> None:
+    model = simple("y = Neg (x)\nidle = Abs (x)", "float[2] x", "float[2] y")
+    with pytest.raises(UsageError, match="Neither later parts nor outputs need part 1"):
+        extract.split(model, ["idle"])
 
 
 def test_marks_survive_saving_and_passes(tmp_path: Any) -> None:
@@ -400,3 +407,35 @@ def test_interleaved_modules_stay() -> None:
     model = tag(network(), c="a", r="b", s="a", d="a", t="b", y="c")
     _, left_out = group.group(model)
     assert left_out == ["a", "b"]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True,
+          suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])  # fmt: skip
+@given(data=st.data(), model=models())
+def test_passes_keep_marks_where_they_were(data: st.DataObject, model: ir.Model) -> None:
+    """Whatever pass runs, a marked value is still there, and has the same contents."""
+    fed = set(model.graph.inputs)
+    for node in model.graph:  # what is like x, or has its shape, is a constant
+        sources = node.inputs[:1] if node.op_type in ("CastLike", "Expand") else node.inputs
+        if node.op_type != "Shape" and any(value in fed for value in sources):
+            fed |= set(node.outputs)
+    needed = {v for node in ancestors(model.graph.outputs) for v in node.outputs} & fed
+    values = sorted((v.name for v in needed if not v.is_graph_output()), key=str)
+    chosen = data.draw(st.lists(st.sampled_from(values), max_size=3, unique=True)) if values else []
+    for value in needed:
+        if value.name in chosen:
+            value.metadata_props[provenance.MARK] = f"mark_{value.name}"
+    before = recipe.apply(model, [recipe.parse("add_output", name) for name in chosen])
+    for step in portable():
+        step(model)
+    found = extract.marks(model)
+    assert set(found) == {f"mark_{name}" for name in chosen}
+    feeds = random_feeds(signature_of(model), 1)
+    expected = by_onnxruntime(before, feeds)
+    for (value,) in found.values():
+        if not value.is_graph_output():
+            model.graph.outputs.append(value)
+    results = by_onnxruntime(model, feeds)
+    for name, (value,) in found.items():
+        wanted = expected[name.removeprefix("mark_")]
+        np.testing.assert_allclose(results[str(value.name)], wanted, rtol=1e-4, atol=1e-4)

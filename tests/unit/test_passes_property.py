@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime as ort
 from helpers import assert_same_results, assert_well_formed, by_onnxruntime, graph
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnxruntime.capi import onnxruntime_pybind11_state as state
 from sized import feeds_at
 
 from modelport.passes import pipelines
@@ -247,6 +247,8 @@ def models(draw: st.DrawFn) -> ir.Model:
     takes = f"float[{','.join(map(str, draft.shapes['x']))}] x"
     for step in draw(st.lists(st.sampled_from(STEPS + GLUE), min_size=1, max_size=9)):
         step(draft)
+    if len(draft.shapes) == 1:  # steps that found nothing to work on
+        same_shape(draft)
     produced = [name for name in draft.shapes if name != "x"]
     chosen = draw(st.lists(st.sampled_from(produced), min_size=1, max_size=3, unique=True))
     gives = ", ".join(f"float[{','.join(map(str, draft.shapes[n]))}] {n}" for n in chosen)
@@ -261,7 +263,7 @@ def assert_same_at(before: ir.Model, after: ir.Model, *batches: int) -> None:
         feeds = feeds_at(before, N=batch)
         try:
             expected = by_onnxruntime(before, feeds)
-        except ort.capi.onnxruntime_pybind11_state.OnnxRuntimeException:
+        except (state.Fail, state.InvalidArgument, state.RuntimeException):
             continue  # -1 beside a size of zero
         found = by_onnxruntime(after, feeds)
         for name, array in expected.items():
@@ -269,7 +271,7 @@ def assert_same_at(before: ir.Model, after: ir.Model, *batches: int) -> None:
             np.testing.assert_allclose(found[name], array, rtol=1e-3, atol=1e-4)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True,
+@settings(max_examples=200, deadline=None, derandomize=True,
           suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])  # fmt: skip
 @given(model=models())
 def test_portable_pipeline_keeps_results(model: ir.Model) -> None:

@@ -65,8 +65,8 @@ def finished(model: ir.Model, job: Job) -> ir.Model:
     for value, rank in zip(model.graph.outputs, job.output_ranks, strict=False):
         if value.shape is None:  # behind a Loop or If of a script
             value.shape = ir.Shape([f"{value.name}_{axis}" for axis in range(rank)])
-    functions.attach(model, job.functions)
     settle_marks(model)
+    functions.attach(model, job.functions)
     _type_sequences(model)
     _name_free_dimensions(model, job.specs)
     provenance.adopt_torch_metadata(model)

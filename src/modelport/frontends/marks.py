@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import onnx_ir as ir
 import torch
+from onnx_ir.passes.common import ShapeInferencePass
 
 from modelport import marking as marked
 from modelport.frontends.options import TORCH_EXPORT
@@ -86,18 +87,20 @@ def _symbolic() -> Iterator[None]:
 def settle_marks(model: ir.Model) -> None:
     """Puts the marks on the values, under their names where these are free, and removes the nodes."""
     taken = {value.name for value in all_values(model.graph)}
-    for node in list(model.graph.all_nodes()):
-        if node.domain == _DOMAIN and node.op_type == _OPERATOR:
-            _settle(model, node, taken)
+    nodes = [n for n in model.graph.all_nodes() if (n.domain, n.op_type) == (_DOMAIN, _OPERATOR)]
+    values = [_settle(model, node, taken) for node in nodes]
     model.opset_imports.pop(_DOMAIN, None)
+    if any(value.type is None for value in values):  # a file may only mention values with types
+        ShapeInferencePass(check_type=False, strict_mode=False)(model)
 
 
-def _settle(model: ir.Model, node: ir.Node, taken: set[str | None]) -> None:
+def _settle(model: ir.Model, node: ir.Node, taken: set[str | None]) -> ir.Value:
     source, result = node.inputs[0], node.outputs[0]
     assert source is not None
     assert isinstance(node.graph, ir.Graph)
     name = node.attributes["name"].as_string()
     names = [*provenance.marks_of(source), name]
+    source.type, source.shape = source.type or result.type, source.shape or result.shape
     source.metadata_props[provenance.MARK] = " ".join(dict.fromkeys(names))
     read_instead(source, result)
     give_instead(model, source, result)
@@ -105,3 +108,4 @@ def _settle(model: ir.Model, node: ir.Node, taken: set[str | None]) -> None:
     if name not in taken and source.producer() is not None and not source.is_graph_output():
         source.name = name
         taken.add(name)
+    return source

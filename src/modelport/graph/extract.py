@@ -129,9 +129,9 @@ def split(model: ir.Model, at: Sequence[str] | None = None) -> list[ir.Model]:
             raise UsageError(f"Nothing is computed before {name!r} that no earlier part computes")
         parts.append(nodes)
         done |= nodes
-    rest = set(model.graph) - done
+    rest = ancestors(model.graph.outputs) - done
     if not _works(rest):
-        raise UsageError(f"Nothing is computed after {cuts[-1][0]!r}")
+        raise UsageError(f"Nothing is computed after {cuts[-1][0]!r} that an output needs")
     return list(_cut_apart(model, [*parts, rest]))
 
 
@@ -171,6 +171,8 @@ def _cut_apart(model: ir.Model, parts: Sequence[set[ir.Node]]) -> Iterator[ir.Mo
         last = number == len(parts) - 1
         outer = [value for value in model.graph.outputs if value in made] if last else gives
         gives = [*outer, *(value for value in gives if value not in outer)]
+        if not gives:
+            raise UsageError(f"Neither later parts nor outputs need part {number + 1}")
         yield _cut(model, _free_values(model.graph, nodes, gives), gives, nodes)
 
 

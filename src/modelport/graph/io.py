@@ -252,7 +252,12 @@ def _elsewhere(model: ir.Model, weights: Mapping[str, Array]) -> Iterator[None]:
             tensor = tensors[name]
             assert tensor is not None
             value.const_value = ir.ExternalTensor(
-                "memory", 0, tensor.nbytes, tensor.dtype, shape=tensor.shape, name=name
+                "memory",
+                0,
+                tensor.nbytes,
+                tensor.dtype,
+                shape=ir.Shape(tensor.numpy().shape),
+                name=name,
             )
         yield
     finally:

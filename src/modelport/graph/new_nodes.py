@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from modelport.errors import UnknownNameError, UsageError
-from modelport.graph import find, schemas
+from modelport.graph import find, provenance, schemas
 from modelport.graph.scope import all_values
 from modelport.types import Array
 
@@ -63,7 +63,9 @@ def make(
     taken = {value.name for value in all_values(model.graph)}
     nodes = {node.name for node in model.graph.all_nodes()}
     node = ir.Node(domain, op_type, values, given, num_outputs=outputs)
-    node.name = free_name(name or f"{like.name}/{op_type}", nodes)
+    producer = like.producer()
+    stem = (provenance.module_of(producer) if producer is not None else "") or like.name
+    node.name = free_name(name or f"{stem}/{op_type}", nodes)
     for value in node.outputs:
         value.name = free_name(f"{like.name}_{op_type.lower()}", taken)
         taken.add(value.name)

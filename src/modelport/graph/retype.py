@@ -79,7 +79,7 @@ class _Inference:
                 break
             self._infer()
         self._demand_output_types()
-        self._onnx(onnx.checker.check_model)
+        self._check()
         changed = self._changed()
         for node, bare in self.nodes.items():
             for value, found in zip(node.outputs, bare.outputs, strict=True):
@@ -89,6 +89,17 @@ class _Inference:
 
     def _results(self) -> Iterator[ir.Value]:
         return (value for node in self.nodes.values() for value in node.outputs)
+
+    def _check(self) -> None:
+        """The checker refuses outputs of unknown rank, which engines take; it does not look at the rank."""
+        outputs = [value for value in self.bare.graph.outputs if value.shape is None]
+        for value in outputs:
+            value.shape = ir.Shape([])
+        try:
+            self._onnx(onnx.checker.check_model)
+        finally:
+            for value in outputs:
+                value.shape = None
 
     def _demand_output_types(self) -> None:
         for value, bare in self.values.items():

@@ -147,26 +147,34 @@ class Shapes:
         return kept
 
 
-def record(model: ir.Model) -> None:
-    """Writes into a model's values what its shape arithmetic says of their shapes."""
+def record(model: ir.Model) -> bool:
+    """Writes into a model's values what its shape arithmetic says of their shapes.
+
+    Returns:
+        Whether that was news.
+    """
     shapes = Shapes(model)
+    news = False
     for node in model.graph.all_nodes():
         for value in node.outputs:
             known = shapes.of(value)
             if known is not None and not value.is_graph_output():
-                _note(value, known)
+                news |= _note(value, known)
+    return news
 
 
-def _note(value: ir.Value, known: Sizes) -> None:
+def _note(value: ir.Value, known: Sizes) -> bool:
     before = value.shape if value.shape is not None else ir.Shape([None] * len(known))
     if len(before) != len(known):
-        return
+        return False
     dims = [
         old if isinstance(old, int) else _spelled(new, old)
         for new, old in zip(known, before, strict=True)
     ]
-    if value.shape is None or list(value.shape) != dims:
-        value.shape = ir.Shape(dims)
+    if value.shape is not None and list(value.shape) == dims:
+        return False
+    value.shape = ir.Shape(dims)
+    return True
 
 
 def _spelled(known: Known, old: ir.SymbolicDim) -> int | ir.SymbolicDim:

@@ -219,8 +219,9 @@ def _replace(value: ir.Value, array: Array) -> None:
 def _read_npy(path: Path) -> Array:
     _demand_file(path)
     try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (ValueError, EOFError) as error:
+        with open(path, "rb") as file:  # np.load would also take archives, and pickles
+            return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+    except (ValueError, EOFError, MemoryError, OverflowError) as error:
         raise DataError(
             f"{path} cannot be read as an array ({_brief(error)})",
             expected="a file written by numpy.save, without Python objects",
@@ -281,6 +282,8 @@ def _tensor(content: Array, entry: Mapping[str, Any]) -> Array:
     start, end = entry["data_offsets"]
     kind = _numpy_type(_SAFETENSORS[entry["dtype"]])
     shape = tuple(int(size) for size in entry["shape"])
+    if not isinstance(entry["shape"], list):
+        raise ValueError("a shape is no list")
     if not 0 <= start <= end <= content.size:
         raise ValueError("a tensor lies outside the file")
     if (

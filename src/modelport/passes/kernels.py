@@ -149,7 +149,7 @@ def composed(inner: Kernel, outer: Kernel) -> Kernel | str:
     """
     padded = any(window.begin or window.end for window in outer.windows)
     pointwise = all((w.taps, w.begin, w.end) == (1, 0, 0) for w in inner.windows)
-    if padded and not (pointwise):
+    if padded and not (pointwise and not inner.bias.any()):
         return "the border between two convolutions in a row is padded"
     windows = tuple(itertools.starmap(_chained, zip(inner.windows, outer.windows, strict=True)))
     group = math.gcd(inner.group, outer.group)

@@ -50,14 +50,39 @@ class InferShapes(_LibraryPass):
 
     name = "infer_shapes"
     summary = "element types and shapes of intermediate values are filled in"
-    # Not strict: one operator that onnx does not know must not leave every other shape unknown.
-    steps = (common.ShapeInferencePass(check_type=False, strict_mode=False),)
+    # Not strict: one operator that onnx does not know must not leave every other shape unknown. Not
+    # following numbers: onnx would write out a Tile or Range of gigabytes to know what is in it.
+    steps = (common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=False),)
 
     def apply(self, model: ir.Model) -> bool:
+        self._infer(model)
+        if record(model):  # what follows from sizes that were computed, onnx may know
+            self._infer(model)
+            record(model)
+        return False
+
+    def _infer(self, model: ir.Model) -> None:
+        untyped = _untyped_lists(model)
         with _without_remarks("onnx_ir.passes.common.shape_inference"):
             super().apply(model)
-        record(model)
-        return False
+        for value in untyped:
+            value.type = value.shape = None
+
+
+_LISTS = frozenset(
+    {"SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceMap"}
+    | {"SplitToSequence", "Optional", "OptionalGetElement"}
+)
+_PASS_ON = frozenset({"Identity", "If", "Loop", "Scan"})
+
+
+def _untyped_lists(model: ir.Model) -> list[ir.Value]:
+    """Values without a type that may be sequences: onnx-ir would type them as their elements."""
+    nodes = list(model.graph.all_nodes())
+    if not any(node.op_type in _LISTS for node in nodes):
+        return []
+    suspects = (node for node in nodes if node.op_type in _LISTS | _PASS_ON)
+    return [value for node in suspects for value in node.outputs if value.type is None]
 
 
 @contextmanager

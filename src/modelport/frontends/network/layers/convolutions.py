@@ -10,7 +10,6 @@ from modelport.frontends.network.core import Core, layer
 from modelport.frontends.network.layers.windows import (
     Padding,
     Sizes,
-    Window,
     demand_rank,
     per_axis,
     window,
@@ -217,6 +216,3 @@ def _given(*inputs: Tensor | None) -> list[Tensor | None]:
     while found and found[-1] is None:
         found.pop()
     return found
-
-
-__all__ = ["Convolutions", "Window"]
