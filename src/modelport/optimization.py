@@ -111,7 +111,7 @@ def run_unverified(model: ir.Model, passes: Sequence[GraphPass]) -> Optimized:
     """Runs the passes on a copy and trusts them."""
     copy = model.clone()
     records = {step.name: PassRecord(step.name, step.summary) for step in passes}
-    _run(copy, [*passes] * MOST_ROUNDS, records, len(passes))
+    _run(copy, [*passes] * MOST_ROUNDS, records)
     return Optimized(copy, list(records.values()), checked=False)
 
 
@@ -130,7 +130,6 @@ def run_verified(
     while True:
         steps = [step for step in passes if step.name not in rejected]
         records = {step.name: PassRecord(step.name, step.summary) for step in passes}
-        check = replace(check, round_length=len(steps))
         problem, optimized = check.after(model, steps * MOST_ROUNDS, records)
         if problem is None and optimized is not None:
             for name, reason in rejected.items():
@@ -167,7 +166,6 @@ class _Check:
     probe: Probe
     expected: list[Outputs]
     signature: Signature
-    round_length: int = 0
 
     def after(
         self,
@@ -178,7 +176,7 @@ class _Check:
         """What is wrong after those steps, in words, or None; and the model they made."""
         copy = model.clone()
         try:
-            _run(copy, steps, records, self.round_length)
+            _run(copy, steps, records)
         except Exception as error:  # whatever a pass raises, it is that pass's failure
             return f"it broke the graph: {error}", None
         try:
@@ -195,22 +193,23 @@ def _run(
     model: ir.Model,
     steps: Sequence[GraphPass],
     records: dict[str, PassRecord] | None = None,
-    round_length: int = 0,
 ) -> None:
     """Applies the steps in place and notes what they did; each must leave a well-formed graph.
 
-    The steps are rounds of the same passes; a round in which none of them finds anything is the last.
+    The steps are rounds of the same passes. One that found nothing finds nothing again until another
+    has changed the graph, and is left out until then.
     """
-    found = False
-    for number, step in enumerate(steps, start=1):
+    changes = 0
+    settled: dict[str, int] = {}
+    for step in steps:
+        if settled.get(step.name) == changes:
+            continue
         before = model.graph.num_nodes()
         modified = step(model).modified
         if modified:
             invariants.check(model)
+            changes += 1
+        else:
+            settled[step.name] = changes
         if records is not None:
             records[step.name].note(modified, step.refusals, before, model.graph.num_nodes())
-        found |= modified
-        if round_length and number % round_length == 0:
-            if not found:
-                return
-            found = False

@@ -35,6 +35,9 @@ _WHOLE = {
     ir.DataType.INT32: (-(2**31), 2**31 - 1),
     ir.DataType.BOOL: (0, 1),
 }
+_NUMBERED = "unk__"
+"""onnx's inference names sizes so, anew in each run, and may use a number of a subgraph again."""
+
 _TURNS = ("Loop", "Scan", "SequenceMap")
 """Operators whose subgraph runs more than once, with sizes that may differ."""
 
@@ -127,7 +130,7 @@ class Shapes:
             size
             if isinstance(size, int)
             else sizes.parsed(size.value, self._leasts)
-            if named and size.value
+            if named and size.value and not size.value.startswith(_NUMBERED)
             else None
             for size in value.shape
         )
