@@ -148,7 +148,8 @@ def deploy(
             intended = None if data.intended is None else run_all(oracle, data.intended)
         with progress.stage("Optimise"):
             probe = probe_with(data.feeds[:PROBES])
-            optimized = run_verified(exported, portable(), probe, signature_of(exported))
+            passes = portable(upgrade=options.opset is None)
+            optimized = run_verified(exported, passes, probe, signature_of(exported))
         with progress.stage("Compile the variants"):
             tailor = Tailor(probe)
             compiled = list(

@@ -117,12 +117,13 @@ def export(
     with progress.stage("Export, and prove the export"):
         made = export_proven(loaded, progress.detail, check=check)
     model, records = made.graph, list[PassRecord]()
+    passes = portable(upgrade=options.opset is None)
     with progress.stage("Optimise"):
         if optimize and check:
             feeds = [loaded.example_feeds(seed) for seed in (1, 2)]
-            optimized = run_verified(model, portable(), probe_with(feeds), signature_of(model))
+            optimized = run_verified(model, passes, probe_with(feeds), signature_of(model))
         elif optimize:
-            optimized = run_unverified(model, portable())
+            optimized = run_unverified(model, passes)
         if optimize:
             model, records = optimized.model, optimized.records
     with progress.stage("Write"):

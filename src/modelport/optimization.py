@@ -16,7 +16,7 @@ from modelport.feeds import random_feeds
 from modelport.graph import invariants, io, provenance
 from modelport.graph.query import signature_of
 from modelport.passes.base import GraphPass, Refusal
-from modelport.passes.pipelines import portable, repairing
+from modelport.passes.pipelines import may_need_repair, portable, repairing
 from modelport.types import Feeds, Outputs, Signature, Target
 from modelport.verify.compare import compare, run_all
 
@@ -66,12 +66,14 @@ def optimize(
     *,
     feeds: Sequence[Feeds] | None = None,
     check: bool = True,
+    upgrade: bool = True,
 ) -> Optimized:
     """Optimises an ONNX file, graph or network with the portable pipeline; the original stays as it is.
 
     Args:
         feeds: what to check on; by default two random feeds of the smallest shapes.
         check: whether to compare the results with those of the original.
+        upgrade: whether an old opset may be raised to 20, which some fusions need.
 
     Returns:
         The optimised graph. A pass that changed the results, or broke the graph, is left out of it,
@@ -82,17 +84,19 @@ def optimize(
     else:
         model = source.clone() if isinstance(source, ir.Model) else source.build()
     provenance.adopt_torch_metadata(model)
-    repaired = run_unverified(model, repairing())
-    repairs = [record for record in repaired.records if record.changed]
-    if repairs:
-        made = optimize(repaired.model, feeds=feeds, check=check)
-        return replace(made, records=[*repairs, *made.records])
+    passes = portable(upgrade=upgrade)
+    if may_need_repair(model):
+        repaired = run_unverified(model, repairing())
+        repairs = [record for record in repaired.records if record.changed]
+        if repairs:
+            made = optimize(repaired.model, feeds=feeds, check=check, upgrade=upgrade)
+            return replace(made, records=[*repairs, *made.records])
     if not check:
-        return run_unverified(model, portable())
+        return run_unverified(model, passes)
     signature = signature_of(model)
     if feeds is None:
         feeds = [random_feeds(signature, seed) for seed in (1, 2)]
-    return run_verified(model, portable(), probe_with(feeds), signature)
+    return run_verified(model, passes, probe_with(feeds), signature)
 
 
 def probe_with(feeds: Sequence[Feeds]) -> Probe:

@@ -303,3 +303,9 @@ def test_probe_uses_onnxruntime_and_closes_it(monkeypatch: pytest.MonkeyPatch) -
 
 def test_portable_passes_exist() -> None:
     assert {name for name, _ in PORTABLE} <= set(PASSES)
+
+
+def test_the_opset_stays_where_the_user_says_so() -> None:
+    old = graph("y = Relu (x)", takes="float[4] x", gives="float[4] y", opset=13)
+    assert optimize(old).model.opset_imports[""] == 20
+    assert optimize(old, upgrade=False).model.opset_imports[""] == 13

@@ -42,6 +42,7 @@ def optimize(
     model: Annotated[Path, typer.Argument(help="An .onnx file.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write.")] = None,
     check: Annotated[bool, typer.Option(help="Compare the results on two random feeds.")] = True,
+    upgrade: Annotated[bool, typer.Option(help="Raise an old opset to 20.")] = True,
     why_not: Annotated[
         str | None, typer.Option(help="Say what this pass left alone, and why.")
     ] = None,
@@ -60,7 +61,7 @@ def optimize(
         PASSES.get(why_not)
     if output is not None and output.suffix != ".onnx":
         raise UsageError(f"The output {output} is no ONNX file", expected="a name ending in .onnx")
-    optimized = run_optimize(model, check=check)
+    optimized = run_optimize(model, check=check, upgrade=upgrade)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         io.save(optimized.model, output)

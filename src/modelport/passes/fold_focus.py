@@ -95,7 +95,10 @@ class FoldFocus(RewritePass):
             conv.attributes[name] = ir.AttrInt64s(name, numbers)
         provenance.inherit(conv, [conv, *layout.nodes])
         for node in reversed(layout.nodes):
-            read = any(value.uses() or value.is_graph_output() for value in node.outputs)
+            read = any(
+                value.uses() or value.is_graph_output() or provenance.marks_of(value)
+                for value in node.outputs
+            )
             if node.graph is not None and not read:
                 node.graph.remove(node, safe=True)
 

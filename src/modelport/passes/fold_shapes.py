@@ -111,7 +111,8 @@ class FoldShapes(ShapedPass):
         if source is None or wanted is None or len(source) != len(wanted):
             return "the sizes are not known"
         mode = node.attributes.get_string("coordinate_transformation_mode", "")
-        if mode == "tf_crop_and_resize" or "keep_aspect_ratio_policy" in node.attributes:
+        policy = node.attributes.get_string("keep_aspect_ratio_policy", "stretch")
+        if mode == "tf_crop_and_resize" or policy != "stretch":
             return "its mode makes of sizes something else than of scales"
         factors = [sizes.divide(size, own) for size, own in zip(wanted, source, strict=True)]
         for factor, size, own in zip(factors, wanted, source, strict=True):

@@ -55,7 +55,8 @@ class InferShapes(_LibraryPass):
     steps = (common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=False),)
 
     def apply(self, model: ir.Model) -> bool:
-        self._infer(model)
+        if not _is_known(model):
+            self._infer(model)
         if record(model):  # what follows from sizes that were computed, onnx may know
             self._infer(model)
             record(model)
@@ -67,6 +68,22 @@ class InferShapes(_LibraryPass):
             super().apply(model)
         for value in untyped:
             value.type = value.shape = None
+
+
+def _is_known(model: ir.Model) -> bool:
+    """Whether nothing is left to infer; onnx takes seconds to find that out of a large graph."""
+    return all(
+        value.dtype is not None
+        and value.shape is not None
+        and not any(
+            isinstance(size, ir.SymbolicDim)
+            and (size.value is None or size.value.startswith("unk__"))
+            for size in value.shape
+        )
+        for node in model.graph.all_nodes()
+        for value in node.outputs
+        if value.name
+    )
 
 
 _LISTS = frozenset(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import onnx_ir as ir
+
 from modelport.passes import PASSES
 from modelport.passes.base import GraphPass
 
@@ -88,14 +90,26 @@ REPAIRING = ("infer_shapes", "repair_prelu")
 """For files that no engine runs as they are: before anything can be compared."""
 
 
-def portable() -> list[GraphPass]:
+REPAIRED = frozenset({"PRelu"})
+"""Operators that the repairs look at."""
+
+
+def portable(*, upgrade: bool = True) -> list[GraphPass]:
     """The portable passes; those of other packages come just before the last.
 
     Built-in passes that are not listed run only when they are asked for: by an engine's rules, or by
     name.
+
+    Args:
+        upgrade: whether the opset may be raised; not where the user chose it.
     """
-    own = [name for name, _ in PORTABLE]
+    own = [name for name, _ in PORTABLE if upgrade or name != "upgrade_opset"]
     return [PASSES.get(name) for name in [*own[:-1], *PASSES.external(), own[-1]]]
+
+
+def may_need_repair(model: ir.Model) -> bool:
+    """Whether it has any of the operators that repairs look at."""
+    return any(node.op_type in REPAIRED for node in model.graph.all_nodes())
 
 
 def repairing() -> list[GraphPass]:
