@@ -29,7 +29,7 @@ PASSES: Registry[GraphPass] = Registry(
         "fold_pad": "modelport.passes.fold_pad:FoldPad",
         "fuse_matmul_add": "modelport.passes.fuse_matmul_add:FuseMatMulAdd",
         "merge_branches": "modelport.passes.merge_branches:MergeBranches",
-        "share_initializers": "modelport.passes.library:ShareInitializers",
+        "share_initializers": "modelport.passes.share_initializers:ShareInitializers",
         "remove_unused": "modelport.passes.library:RemoveUnused",
         "inline_functions": "modelport.passes.inline_functions:InlineFunctions",
         "fuse_gelu": "modelport.passes.fuse_gelu:FuseGelu",

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
-import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
@@ -119,43 +117,6 @@ class LiftConstants(_LibraryPass):
     name = "lift_constants"
     summary = "Constant nodes become initializers"
     steps = (common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),)
-
-
-class ShareInitializers(_LibraryPass):
-    """Small scalars are many; large equal weights are rare but cost most."""
-
-    name = "share_initializers"
-    summary = "equal weights are stored once"
-
-    def apply(self, model: ir.Model) -> bool:
-        for graph in model.graphs():
-            for value in graph.initializers.values():
-                _lay_out(value)
-        step = common.DeduplicateHashedInitializersPass(size_limit=_largest_twin(model))
-        return step(model).modified
-
-
-def _largest_twin(model: ir.Model) -> int:
-    """Elements of the largest weight that another one may equal; hashing larger ones is for nothing."""
-    kinds = Counter(
-        (value.const_value.dtype, tuple(value.const_value.shape), value.const_value.size)
-        for graph in model.graphs()
-        for value in graph.initializers.values()
-        if value.const_value is not None
-    )
-    return max((size for (_, _, size), count in kinds.items() if count > 1), default=0)
-
-
-def _lay_out(value: ir.Value) -> None:
-    """Hashing wants contiguous memory, which views such as a transposed weight have not."""
-    tensor = value.const_value
-    if tensor is None or isinstance(tensor, (ir.StringTensor, ir.LazyTensor)):
-        return
-    array = tensor.numpy()
-    if not array.flags.c_contiguous:
-        value.const_value = ir.tensor(
-            np.ascontiguousarray(array), dtype=tensor.dtype, name=value.name
-        )
 
 
 class RemoveUnused(_LibraryPass):
