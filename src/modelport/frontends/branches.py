@@ -171,7 +171,8 @@ def _take_off_the_way(model: ir.Model) -> None:
 
 
 def _without_questions(model: ir.Model, questions: int) -> ir.Model:
-    del model.graph.outputs[:questions]
+    for _ in range(questions):
+        model.graph.outputs.pop(0)  # a slice would leave the values marked as outputs
     common.RemoveUnusedNodesPass()(model)
     return model
 

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -222,24 +223,44 @@ NATIVE = frozenset({"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", 
 """numpy's own element types, which libraries take as they are."""
 
 
-def without_weights(model: ir.Model) -> tuple[bytes, dict[str, Array]]:
-    """The model as bytes without its larger weights, and these by name, uncopied where they can be.
+@dataclass(frozen=True)
+class Apart:
+    """A model and its weights apart, for libraries that take them so.
 
-    For libraries that take both apart. Weights of subgraphs and of element types that numpy lacks stay
-    inside.
+    Attributes:
+        proto: the model without its larger weights.
+        weights: those that are in memory, by name, uncopied where they can be.
+        folder: where the files lie that hold the others; None where there are none.
     """
+
+    proto: bytes
+    weights: dict[str, Array]
+    folder: Path | None
+
+
+def apart(model: ir.Model) -> Apart:
+    """Takes model and weights apart. Weights in files stay there, if these are in one folder.
+
+    Weights of subgraphs and of element types that numpy lacks stay inside.
+    """
+    filed = {t.name: Path(t.base_dir) for t in _external_tensors(model) if t.name is not None}
+    folders = set(filed.values())
+    in_files = len(folders) == 1 and set(filed) <= set(model.graph.initializers)
     moved = {}
     for name, value in model.graph.initializers.items():
         tensor = value.const_value
         if tensor is None or value.is_graph_input() or tensor.nbytes <= SMALL_BYTES:
             continue
+        if in_files and isinstance(tensor, ir.ExternalTensor):
+            continue
         array = tensor.numpy()
         if array.dtype.str[1:] in NATIVE and isinstance(array, np.ndarray):
             moved[name] = np.ascontiguousarray(array)
-    if any(tensor.name not in moved for tensor in _external_tensors(model)):
-        return to_proto(model).SerializeToString(), {}
+    if not in_files and any(tensor.name not in moved for tensor in _external_tensors(model)):
+        return Apart(to_proto(model).SerializeToString(), {}, None)
     with _elsewhere(model, moved):
-        return ir.to_proto(model).SerializeToString(), moved
+        proto = ir.to_proto(model).SerializeToString()
+    return Apart(proto, moved, folders.pop() if in_files else None)
 
 
 @contextmanager

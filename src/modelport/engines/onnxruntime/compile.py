@@ -12,7 +12,7 @@ import onnx_ir as ir
 from modelport.engines.base import Session
 from modelport.engines.libraries import OPERATOR_PACKAGES, operator_files
 from modelport.engines.onnxruntime.session import MemorySession
-from modelport.graph.io import save_with_weights, without_weights
+from modelport.graph.io import apart, save_with_weights
 from modelport.graph.operators import declared
 from modelport.graph.query import signature_of
 from modelport.types import Artifact, Blob
@@ -33,5 +33,5 @@ def memory_session(model: ir.Model, threads: int) -> Session | None:
     """A session on the model's own weights, without files; None where it needs libraries beside it."""
     if declared(model, "onnxruntime"):
         return None
-    proto, weights = without_weights(model)
-    return MemorySession(signature_of(model), proto, weights, threads)
+    parts = apart(model)
+    return MemorySession(signature_of(model), parts.proto, parts.weights, parts.folder, threads)

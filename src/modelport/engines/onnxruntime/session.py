@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from pathlib import Path
 
 import onnxruntime as ort
 
@@ -38,12 +39,20 @@ class MemorySession(Session):
     """Runs a model whose weights stay where they are, for checks while a model is built."""
 
     def __init__(
-        self, signature: Signature, model: bytes, weights: Mapping[str, Array], threads: int
+        self,
+        signature: Signature,
+        model: bytes,
+        weights: Mapping[str, Array],
+        folder: Path | None,
+        threads: int,
     ) -> None:
         super().__init__(signature, "onnxruntime")
         options = _options(threads)
+        if folder is not None:
+            options.add_session_config_entry(_FOLDER, f"{folder.resolve()}/")
         # Weights laid out anew for the kernels would be a second copy of all of them.
-        if sum(array.nbytes for array in weights.values()) > PACKED_MOST_BYTES:
+        in_files = folder is not None
+        if in_files or sum(array.nbytes for array in weights.values()) > PACKED_MOST_BYTES:
             options.add_session_config_entry("session.disable_prepacking", "1")
         values = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
         options.add_external_initializers(list(weights), values)
@@ -57,6 +66,8 @@ class MemorySession(Session):
     def _close(self) -> None:
         del self._session, self._weights
 
+
+_FOLDER = "session.model_external_initializers_file_folder_path"
 
 PACKED_MOST_BYTES = 1_000_000_000
 """Above it a check would rather be slower than take the memory twice."""
