@@ -68,6 +68,10 @@ def edit(
         Many, _option('Change what an input takes: "x=1..16x3x224x224", "x:uint8"')
     ] = None,
     set_output: Annotated[Many, _option('Change what an output gives: "y:float16"')] = None,
+    attach_nms: Annotated[
+        Many, _option('Put non-maximum suppression behind: "boxes scores iou=0.5"')
+    ] = None,
+    cut_nms: Annotated[Many, _option('End before it: "op:NonMaxSuppression"')] = None,
     recipe: Annotated[
         Path | None, typer.Option(help="Do the edits of this .yaml file first.")
     ] = None,

@@ -22,7 +22,7 @@ import onnx_ir as ir
 import yaml
 
 from modelport.errors import GraphError, ModelportError, SourceError, UnknownNameError, UsageError
-from modelport.graph import edit, ports, retype, weights
+from modelport.graph import edit, nms, ports, retype, weights
 
 VERSION = 1
 MOST_BYTES = 1_000_000
@@ -116,6 +116,13 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "set_output": Operation(
         "change what an output gives", ports.set_output, ("name",), _PORT, whole=True
+    ),
+    "attach_nms": Operation(
+        "put non-maximum suppression behind boxes and scores", nms.attach_nms, ("boxes", "scores"),
+        {"boxes": TEXT, "scores": TEXT, "iou": ANY, "score": ANY, "most": ANY, "format": TEXT},
+    ),
+    "cut_nms": Operation(
+        "end before non-maximum suppression", nms.cut_nms, ("node",), {"node": TEXT}, whole=True
     ),
 }  # fmt: skip
 
