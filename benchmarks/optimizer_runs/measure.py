@@ -21,7 +21,7 @@ LIMIT_S = 300
 RUNS = 3
 """Of each optimiser on each file; the first one counts for memory, the median for time."""
 
-ROUNDS, CALLS = 9, 3
+ROUNDS, CALLS = 7, 2
 
 
 @dataclass

@@ -117,7 +117,7 @@ def export(
     with progress.stage("Export, and prove the export"):
         made = export_proven(loaded, progress.detail, check=check)
     model, records = made.graph, list[PassRecord]()
-    passes = portable(upgrade=options.opset is None)
+    passes = portable(upgrade=False)
     with progress.stage("Optimise"):
         if optimize and check:
             feeds = [loaded.example_feeds(seed) for seed in (1, 2)]

@@ -16,7 +16,7 @@ from modelport.bundle.read import Bundle
 if TYPE_CHECKING:
     from modelport.export import Exported
     from modelport.inspection import Overview
-    from modelport.optimization import Optimized
+    from modelport.optimization import Optimized, PassRecord
     from modelport.runtime.predictor import Predictor
     from modelport.runtime.tasks.base import Result
     from modelport.verify.bundle import BundleCheck
@@ -167,17 +167,32 @@ def signature_lines(exported: Exported) -> list[str]:
     ]
 
 
+def _deed(record: PassRecord) -> str:
+    if record.rejected:
+        return "rolled back"
+    if not record.changed:
+        return "nothing to do"
+    count = record.removed_nodes
+    if count == 0:
+        return "changed"
+    return f"changed, {abs(count)} node{'' if abs(count) == 1 else 's'} {'fewer' if count > 0 else 'more'}"
+
+
 def show_optimized(console: Console, optimized: Optimized, why_not: str | None) -> None:
+    """What passes did; of those that found nothing, only how many they were, unless one is asked for."""
+    idle = 0
     for record in optimized.records:
         if why_not is not None and record.name != why_not:
             continue
-        state = (
-            "rolled back" if record.rejected else ("changed" if record.changed else "nothing to do")
-        )
-        console.print(f"{record.name}: {state}, {record.removed_nodes} nodes fewer")
+        if why_not is None and not (record.changed or record.rejected):
+            idle += 1
+            continue
+        console.print(f"{record.name}: {_deed(record)}")
         if record.rejected:
             console.print(f"  [red]{escape(record.rejected)}[/]")
         for refusal in record.refusals if why_not is not None else ():
             console.print(f"  left alone {escape(refusal.where)}: {escape(refusal.reason)}")
+    if idle:
+        console.print(f"{idle} other {'pass' if idle == 1 else 'passes'} found nothing to do")
     if not optimized.checked:
         console.print("[yellow]The results were not compared.[/]")

@@ -420,10 +420,12 @@ def test_every_opset(opset: int, tmp_path: Path) -> None:
             assert_close(dict(zip(want[0], found, strict=True)), want[seed - 1])
     exported = modelport.export(path)
     optimized = modelport.optimize(path)
+    assert exported.model.opset_imports[""] == opset
+    assert modelport.optimize(path, upgrade=False).model.opset_imports[""] == opset
+    assert optimized.model.opset_imports[""] == max(opset, 20)
     assert exported.signature.inputs[0].name == "x"
     assert len(exported.signature.inputs) == 1, "weights are no inputs"
     for model in (exported.model, optimized.model):
-        assert model.opset_imports[""] == opset
         assert not [record for record in optimized.records if record.rejected]
         for seed in (1, 2):
             assert_close(run(model, pictures(seed)), want[seed - 1])

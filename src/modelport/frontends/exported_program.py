@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +104,7 @@ def _inputs(program: ExportedProgram) -> Inputs:
     args, kwargs = tree_unflatten(values, spec)
     if not specs:
         raise ExportError("The program takes no tensor", expected="at least one input")
-    return Inputs(specs, None, tuple(args), dict(kwargs))
+    return Inputs(_without_own_names(specs), None, tuple(args), dict(kwargs))
 
 
 def _spec(name: str, value: torch.Tensor, program: ExportedProgram) -> TensorSpec:
@@ -125,3 +129,16 @@ def _size(size: Any, program: ExportedProgram) -> int | Dim:
         str(symbol) if int(step) == 1 else None,
         int(step),
     )
+
+
+def _without_own_names(specs: Sequence[TensorSpec]) -> list[TensorSpec]:
+    """Drops torch's own names of sizes, such as s77, where they do not tie two sizes together."""
+    sizes = [size for spec in specs for size in spec.shape if isinstance(size, Dim)]
+    often = Counter(size.name for size in sizes)
+
+    def plain(size: int | Dim) -> int | Dim:
+        if isinstance(size, int) or not re.fullmatch(r"s\d+", size.name or ""):
+            return size
+        return size if often[size.name] > 1 else replace(size, name=None)
+
+    return [replace(spec, shape=tuple(map(plain, spec.shape))) for spec in specs]

@@ -45,17 +45,14 @@ class Layout:
 
     def is_rearranged(self) -> bool:
         """Whether it holds every element of the base once, elsewhere than the base does."""
+        if not self.nodes or self.channels != size_of(self.base, 1):
+            return False
         complete = {
             (channel, tuple(map(int, phase)))
             for channel in range(self.channels)
             for phase in np.ndindex(*self.steps)
         }
-        return (
-            bool(self.nodes)
-            and len(self.sources) == len(complete)
-            and set(self.sources) == complete
-            and self.channels == size_of(self.base, 1)
-        )
+        return len(self.sources) == len(complete) and set(self.sources) == complete
 
 
 def layout_of(value: ir.Value | None, axes: int, most: int = _MOST_STEPS) -> Layout | None:
