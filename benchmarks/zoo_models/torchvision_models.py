@@ -47,7 +47,7 @@ CLASSIFIERS = {
     "alexnet": 96,
     "convnext_tiny": 64,
     "densenet121": 64,
-    "efficientnet_b0": 64,
+    "efficientnet_b0": 128,
     "efficientnet_v2_s": 64,
     "googlenet": 64,
     "inception_v3": 96,
@@ -126,7 +126,7 @@ def _calmed(detector: nn.Module) -> nn.Module:
 
 
 def _segmenters() -> list[Case]:
-    inputs = {"input": pictures((2, 3, 64, 96), (3, 3, 96, 64))}
+    inputs = {"x": pictures((2, 3, 64, 96), (3, 3, 96, 64))}
     return [
         Case(name, _maker(name, "segmentation", weights_backbone=None), inputs, liven=True)
         for name in SEGMENTERS

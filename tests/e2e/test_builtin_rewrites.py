@@ -276,6 +276,7 @@ NEEDS: dict[str, list[Need]] = {
     "fourier_of_real": [
         Need(of(lambda x: torch.view_as_real(torch.fft.rfft2(x))), BATCH, fails="openvino"),
         Need(of(lambda x: torch.fft.fft2(x).real), BATCH, fails="openvino"),
+        Need(of(lambda x: torch.fft.fft2(x).real), IMAGE, fails="openvino"),
     ],
     "fourier_of_complex": [
         Need(of(lambda x: torch.view_as_real(

@@ -21,9 +21,11 @@ _FUNCTIONS = tuple(f"aten::fft_{kind}{end}" for kind in _KINDS for end in ("", "
 def _basis(size: int, like: torch.Tensor, sign: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Real and imaginary parts of exp(sign * 2 pi i * j * k / size)."""
     index = torch.arange(size, device=like.device)
+    # A free size as a tensor: the exporter has no remainder by a number that is computed.
+    count = index[-1] + 1
     # Whole turns are taken off while numbers are whole: the angle stays exact.
-    turns = (index * index[:, None]) % size
-    angle = turns.to(like.dtype) * (sign * 2 * math.pi / size)
+    turns = torch.remainder(index * index[:, None], count)
+    angle = turns.to(like.dtype) * (sign * 2 * math.pi) / count.to(like.dtype)
     return angle.cos(), angle.sin()
 
 
