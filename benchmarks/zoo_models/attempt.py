@@ -161,7 +161,7 @@ def _judge(outcome: Outcome) -> None:
         outcome.status = "correct"
 
 
-_NOISE = re.compile(r"\x1b\[[0-9;]*m|/[\w/.\-]+/(?=[\w.\-]+\.py)")
+_NOISE = re.compile(r"\x1b\[[0-9;]*m|/[\w/.\-]+/(?=[\w.\-]+\.(?:py|onnx))")
 """Colours, and the folders of files."""
 
 
