@@ -121,7 +121,8 @@ def _best(found: dict[str, dict[str, Any]], column: str) -> tuple[str, float] | 
     known = [
         (name, found[name][column])
         for name in OTHERS
-        if name in found and found[name][column] is not None and found[name]["error"] <= WRONG
+        if name in found and found[name][column] is not None and not found[name]["problem"]
+        if found[name]["error"] <= WRONG
     ]
     return min(known, key=lambda pair: pair[1], default=None)
 
