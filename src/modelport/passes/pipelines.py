@@ -67,7 +67,7 @@ PER_ENGINE: dict[str, tuple[tuple[str, str], ...]] = {
             "fuse_hardsigmoid",
             "1.2 to 2.2 x; OpenVINO fuses the nodes with a convolution, not the one",
         ),
-        ("fuse_channelnorm", "2.1 x, though it adds two Transposes; OpenVINO 0.2 x"),
+        ("fuse_channelnorm", "2.1 x, though it adds two Transposes; OpenVINO 0.3 x"),
         ("decompose_groupnorm", "2.0 x: it has no kernel for it, and its own expansion is long"),
         ("decompose_swish", "1.1 to 1.4 x: it fuses Sigmoid and Mul, and has no kernel for Swish"),
         ("decompose_mish", "4.3 to 6.4 x; before Softplus, of which Mish may be made"),
