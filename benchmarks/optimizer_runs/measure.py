@@ -126,7 +126,8 @@ def _describe(
     try:
         got = [_plainly(file, feed) for feed in feeds]
     except Exception as error:
-        row.problem = f"does not run: {' '.join(str(error).split())}"[:160]
+        words = " ".join(str(error).replace(str(file), file.name).split())
+        row.problem = f"does not run: {words}"[:160]
         return
     row.error = max(
         _difference(one, other)

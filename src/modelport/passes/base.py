@@ -50,12 +50,15 @@ class GraphPass(ir.passes.InPlacePass):
 class RewritePass(GraphPass):
     """A pass that replaces places one by one, in the order of the nodes."""
 
+    from_the_end: ClassVar[bool] = False
+    """Whether nodes are visited from the last to the first: the end of a chain is met before its parts."""
+
     def apply(self, model: ir.Model) -> bool:
         self._model = model
         self._taken: set[str | None] | None = None
         modified = False
         for graph in model.graphs():
-            for node in list(graph):
+            for node in list(reversed(graph) if self.from_the_end else graph):
                 if node.graph is graph and self._visit(node):
                     modified = True
         return modified

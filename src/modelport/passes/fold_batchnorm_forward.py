@@ -47,16 +47,7 @@ class FoldBatchNormForward(RewritePass):
     name: ClassVar[str] = "fold_batchnorm_forward"
     summary: ClassVar[str] = "normalisation is folded into the Conv or MatMul behind it"
     exact: ClassVar[bool] = False
-
-    def apply(self, model: ir.Model) -> bool:
-        """From the last node to the first: a chain is met at its end."""
-        self._model, self._taken = model, None
-        modified = False
-        for graph in model.graphs():
-            for node in reversed(list(graph)):
-                if node.graph is graph and self._visit(node):
-                    modified = True
-        return modified
+    from_the_end: ClassVar[bool] = True
 
     def pattern(self, node: ir.Node) -> Sequence[ir.Node] | None:
         chain = chain_to(node)

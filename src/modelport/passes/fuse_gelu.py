@@ -130,13 +130,13 @@ def _of_tanh(value: ir.Value) -> Found | None:
 def _candidates(sum_: ir.Node) -> list[ir.Value]:
     """What x may be: a summand of `x + cubic * x³`, or what `1 + cubic * x²` multiplies."""
     found: list[ir.Value] = []
-    todo = [(value, 4) for value in sum_.inputs if value is not None]
-    while todo:
-        value, depth = todo.pop(0)
+    waiting = [(value, 4) for value in sum_.inputs if value is not None]
+    while waiting:
+        value, depth = waiting.pop(0)
         found.append(value)
         inner = producer(value, "Mul", "Div", "Pow")
         if inner is not None and depth:
-            todo += [(each, depth - 1) for each in inner.inputs if each is not None]
+            waiting += [(each, depth - 1) for each in inner.inputs if each is not None]
     return list(dict.fromkeys(found))
 
 

@@ -44,16 +44,7 @@ class MergeBranches(RewritePass):
     name: ClassVar[str] = "merge_branches"
     summary: ClassVar[str] = "convolutions of one value that add up become one"
     exact: ClassVar[bool] = False
-
-    def apply(self, model: ir.Model) -> bool:
-        """From the last node to the first, so that a sum is seen before the sums inside it."""
-        self._model, self._taken = model, None
-        modified = False
-        for graph in model.graphs():
-            for node in reversed(list(graph)):
-                if node.graph is graph and self._visit(node):
-                    modified = True
-        return modified
+    from_the_end: ClassVar[bool] = True
 
     def pattern(self, node: ir.Node) -> Sequence[ir.Node] | None:
         axes = _spatial_axes(node) if is_op(node, "Conv", *SUMS) else None
