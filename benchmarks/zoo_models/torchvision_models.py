@@ -37,12 +37,14 @@ DETECTORS: dict[str, dict[str, float]] = {
 FIXED_SIZES = ("ssd300_vgg16", "ssdlite320_mobilenet_v3_large")
 """These resize to a size of their own."""
 
-SEGMENTERS = (
-    "deeplabv3_mobilenet_v3_large",
-    "deeplabv3_resnet50",
-    "fcn_resnet50",
-    "lraspp_mobilenet_v3_large",
-)
+SEGMENTERS = {
+    "deeplabv3_mobilenet_v3_large": "x",
+    "deeplabv3_resnet50": "x",
+    "fcn_resnet50": "x",
+    "lraspp_mobilenet_v3_large": "input",
+}
+"""Segmenters with the name of their argument."""
+
 CLASSIFIERS = {
     "alexnet": 96,
     "convnext_tiny": 64,
@@ -126,10 +128,10 @@ def _calmed(detector: nn.Module) -> nn.Module:
 
 
 def _segmenters() -> list[Case]:
-    inputs = {"x": pictures((2, 3, 64, 96), (3, 3, 96, 64))}
+    sizes = pictures((2, 3, 64, 96), (3, 3, 96, 64))
     return [
-        Case(name, _maker(name, "segmentation", weights_backbone=None), inputs, liven=True)
-        for name in SEGMENTERS
+        Case(name, _maker(name, "segmentation", weights_backbone=None), {entry: sizes}, liven=True)
+        for name, entry in SEGMENTERS.items()
     ]
 
 
