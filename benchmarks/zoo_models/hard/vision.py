@@ -169,6 +169,7 @@ CASES = [
     _pad("reflect"),
     _pad("replicate"),
     _pad("circular"),
+    of("pool_padded", {"x": IMAGE}, lambda x: fn.max_pool2d(fn.pad(x - 3, (1, 1, 1, 1)), 3, 2)),
     of("pool_ceil", {"x": IMAGE}, lambda x: fn.max_pool2d(x, 3, 2, 1, ceil_mode=True)),
     of(
         "pool_uncounted",

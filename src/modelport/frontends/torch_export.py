@@ -18,6 +18,7 @@ from modelport.frontends.options import TORCH_EXPORT
 from modelport.types import Dim, TensorSpec
 
 DEFAULT_OPSET = 20
+DYNAMIC: Any = torch.export.Dim.DYNAMIC
 OPSETS = range(18, 26)
 """What torch 2.13 really writes; for others it silently falls back to 18."""
 
@@ -53,8 +54,8 @@ def capture(
 ) -> ExportedProgram:
     """The program of a module, first under the bounds the user gave.
 
-    Where the code asks something of a size that its bounds do not promise, the second attempt leaves
-    it to the proof: the graph is run at the smallest, a typical and the largest size anyway.
+    Where the code asks something of a size that its bounds do not promise, further attempts leave it to
+    the proof: the graph is run at the smallest, a typical and the largest size anyway.
     """
     sizes = _dynamic_shapes(specs)
     try:
@@ -62,18 +63,26 @@ def capture(
     except torch._dynamo.exc.UserError as error:
         if sizes is None or "onstraint" not in str(error):
             raise
-        try:
-            return torch.export.export(
-                module,
-                examples,
-                dynamic_shapes=sizes,
-                strict=False,
-                prefer_deferred_runtime_asserts_over_guards=True,
-            )
-        except ModelportError:
-            raise  # the time is up
-        except Exception:
-            raise error from None  # the first one knows which sizes would do
+        for further in _lenient(specs, sizes):
+            try:
+                return torch.export.export(module, examples, strict=False, **further)
+            except ModelportError:
+                raise  # the time is up
+            except Exception:
+                continue
+        raise  # the first one knows which sizes would do
+
+
+def _lenient(specs: Sequence[TensorSpec], sizes: Any) -> list[dict[str, Any]]:
+    """Asks at run time what cannot be promised; then lets torch find bounds of its own."""
+    free = tuple(
+        {axis: DYNAMIC for axis, size in enumerate(spec.shape) if isinstance(size, Dim)}
+        for spec in specs
+    )
+    return [
+        {"dynamic_shapes": sizes, "prefer_deferred_runtime_asserts_over_guards": True},
+        {"dynamic_shapes": (free,)},
+    ]
 
 
 def translate(

@@ -27,6 +27,7 @@ PASSES: Registry[GraphPass] = Registry(
         "fold_focus": "modelport.passes.fold_focus:FoldFocus",
         "fold_gemm_scales": "modelport.passes.fold_gemm_scales:FoldGemmScales",
         "fold_pad": "modelport.passes.fold_pad:FoldPad",
+        "keep_pad": "modelport.passes.keep_pad:KeepPad",
         "fuse_matmul_add": "modelport.passes.fuse_matmul_add:FuseMatMulAdd",
         "merge_branches": "modelport.passes.merge_branches:MergeBranches",
         "share_initializers": "modelport.passes.share_initializers:ShareInitializers",

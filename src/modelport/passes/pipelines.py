@@ -41,6 +41,7 @@ PORTABLE: tuple[tuple[str, str], ...] = (
     ("fuse_rmsnorm", "before its root is rewritten; ONNX Runtime 3.3 x, OpenVINO equal"),
     ("divide_by_root", "for opsets without RMSNormalization; ONNX Runtime 3.3 x, OpenVINO equal"),
     ("fold_pad", "a convolution with its own pads is one that others can be merged with"),
+    ("keep_pad", "after it: of a Pad that stays, ONNX Runtime would make a pool of other results"),
     ("fuse_matmul_add", "Gemm has a bias, where folding may put numbers"),
     ("fold_gemm_scales", "engines multiply once less"),
     (

@@ -56,7 +56,7 @@ class MemorySession(Session):
             options.add_session_config_entry("session.disable_prepacking", "1")
         values = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
         options.add_external_initializers(list(weights), values)
-        self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._session = _started(model, options)
         self._weights = values
         self._names = [spec.name for spec in signature.outputs]
 
@@ -82,14 +82,24 @@ def _options(threads: int) -> ort.SessionOptions:
     return options
 
 
+def _started(model: str | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
+    return ort.InferenceSession(
+        model, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(WRONG)
+    )
+
+
+WRONG = ("Pad_Fusion",)
+"""Optimisers that change results: it takes zeros before MaxPool for the pads of MaxPool. What it may
+fold, our own passes fold."""
+
+
 def _open(artifact: Artifact, options: ort.SessionOptions) -> ort.InferenceSession:
-    providers = ["CPUExecutionProvider"]
     model = artifact.files["model"]
     if model.whole_file is not None:
-        return ort.InferenceSession(str(model.whole_file), options, providers=providers)
+        return _started(str(model.whole_file), options)
     weights = artifact.files.get("weights")
     if weights is not None:
         name = str(artifact.options.get("weights_name", "model.onnx.data"))
         view = bytes(weights.view())
         options.add_external_initializers_from_files_in_memory([name], [view], [len(view)])
-    return ort.InferenceSession(bytes(model.view()), options, providers=providers)
+    return _started(bytes(model.view()), options)

@@ -61,6 +61,7 @@ BUILTINS: dict[str, str] = {
     "complex_unsqueeze": "modelport.frontends.rewrites.complex_numbers:ComplexUnsqueeze",
     "complex_exp": "modelport.frontends.rewrites.complex_numbers:ComplexExp",
     "roll": "modelport.frontends.rewrites.roll:Roll",
+    "len": "modelport.frontends.rewrites.length:Length",
     "tensor_split": "modelport.frontends.rewrites.tensor_split:TensorSplit",
     "linspace": "modelport.frontends.rewrites.linspace:Linspace",
     "cumprod": "modelport.frontends.rewrites.scan:CumulativeProduct",

@@ -61,7 +61,8 @@ class Rewrite(ABC):
 class FunctionRewrite(Rewrite):
     """Replaces a function, or a method of a class (`torch.Tensor.unfold`), by another.
 
-    Modules that took it with `from package import function` see the replacement too.
+    Modules that took it with `from package import function` see the replacement too. A function of
+    `builtins` is replaced only in the files that the classes of the model come from, torch's left out.
     """
 
     kind = "function"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import functools
 import inspect
 import sys
@@ -53,10 +54,18 @@ def functions_replaced(places: list[tuple[Place, Any]], root: nn.Module) -> Iter
     That is in every module that has been imported, and in the attributes of the modules in `root`. A
     module that is imported meanwhile binds replacements; they too are taken back.
     """
-    there = {id(place.value): replacement for place, replacement in places}
-    back = {id(replacement): place.value for place, replacement in places}
-    methods = [entry for entry in places if not isinstance(entry[0].owner, ModuleType)]
+    built_in = [entry for entry in places if entry[0].owner is builtins]
+    elsewhere = [entry for entry in places if entry[0].owner is not builtins]
+    there = {id(place.value): replacement for place, replacement in elsewhere}
+    back = {id(replacement): place.value for place, replacement in elsewhere}
+    methods = [entry for entry in elsewhere if not isinstance(entry[0].owner, ModuleType)]
     kept = [_set_method(place, replacement) for place, replacement in methods]
+    kept += [
+        _shadow(space, place.attribute, replacement)
+        for place, replacement in built_in
+        for space in _files_of(root)
+        if place.attribute not in space
+    ]
     try:
         _rebind(there, root)
         yield
@@ -64,6 +73,23 @@ def functions_replaced(places: list[tuple[Place, Any]], root: nn.Module) -> Iter
         _rebind(back, root)
         for undo in reversed(kept):
             undo()
+
+
+def _files_of(root: nn.Module) -> list[dict[str, Any]]:
+    """The global names of the files that the classes in the tree come from, but for torch's."""
+    classes = {cls for part in root.modules() for cls in type(part).__mro__}
+    names = {cls.__module__ for cls in classes if issubclass(cls, nn.Module)}
+    own = sorted(name for name in names if name.partition(".")[0] not in _NOT_THE_MODEL)
+    return [vars(sys.modules[name]) for name in own if _is_module(sys.modules.get(name))]
+
+
+_NOT_THE_MODEL = ("torch", "modelport")
+
+
+def _shadow(space: dict[str, Any], name: str, replacement: Any) -> Callable[[], None]:
+    """Puts a name before the built-in one of a file; returns what takes it away."""
+    space[name] = replacement
+    return lambda: space.pop(name, None)
 
 
 def _set_method(place: Place, replacement: Any) -> Callable[[], None]:
