@@ -101,6 +101,8 @@ class Case:
         liven: whether weights are drawn again so that outputs move with the input.
         shorten: whether rows of equal blocks are cut to two.
         calls: how often it is called in a row; twice where a call changes what the next one gives.
+        picky: whether it does not accept random inputs; ours is then given examples, of every size.
+            The plain exporter traces with an example in any case.
         options: fields of `modelport.ExportOptions` that a user of this module would set.
     """
 
@@ -112,6 +114,7 @@ class Case:
     liven: bool = False
     shorten: bool = False
     calls: int = 1
+    picky: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -65,7 +65,14 @@ def export_ours(case: Case, module: nn.Module, path: Path) -> None:
     from modelport.frontends import ExportOptions
 
     options = ExportOptions(**case.options)
-    modelport.export(module, our_inputs(case), output=path, options=options)
+    examples = [case.feeds(seed, size) for size in range(case.sizes) for seed in (0, 3)]
+    modelport.export(
+        module,
+        our_inputs(case),
+        output=path,
+        options=options,
+        examples=examples if case.picky else None,
+    )
 
 
 def our_inputs(case: Case) -> Any:
@@ -135,13 +142,16 @@ class Runner:
     def _paired(
         self, tensors: Sequence[torch.Tensor], feeds: Any, state: Sequence[str]
     ) -> Iterator[tuple[str, np.ndarray]]:
-        """An exporter may leave out an input that the model does not use; then names decide."""
+        """By name where the graph has the names of the feeds, else by position.
+
+        An exporter may leave out an input that the model does not use, and order them as it likes.
+        """
         names = [name for name in self._inputs if name not in state]
-        if len(names) == len(tensors):
+        named = dict(_named(feeds))
+        if len(names) == len(tensors) and not all(name in named for name in names):
             for name, tensor in zip(names, tensors, strict=True):
                 yield name, _real(tensor).numpy()
             return
-        named = dict(_named(feeds))
         for name in names:
             assert name in named, f"The graph asks for {name!r}, which is no input"
             yield name, _real(named[name]).numpy()

@@ -21,6 +21,7 @@ def check(
     weights: str | Path | None = None,
     engines: Sequence[str] = (),
     options: ExportOptions | None = None,
+    examples: Any = None,
 ) -> Preflight:
     """Examines a PyTorch module: runs it watched, reads its lines, tries torch.export.
 
@@ -28,6 +29,7 @@ def check(
         source, inputs, weights: see `modelport.deploy`; the source is a module, or builds one.
         engines: names of engines whose operators must do.
         options: those of the export to come: opset, trust and time limit count here.
+        examples: inputs to run it with where random ones fail; see `Source.examples`.
 
     Returns:
         What was found, the worst first; `passed` where nothing of it is an error.
@@ -37,7 +39,7 @@ def check(
         UsageError: where it is no module.
     """
     options = options or ExportOptions()
-    described = described_source(source, inputs, weights, options)
+    described = described_source(source, inputs, weights, options, examples=examples)
     if kind_of_model(described.model) != "module":
         raise UsageError(
             "There is nothing to check before an export: the source is traced, or a graph, already",

@@ -89,6 +89,7 @@ def deploy(
     opset: int | None = None,
     export: ExportOptions | None = None,
     rewrites: Sequence[Rewrite] = (),
+    examples: Any = None,
     operators: Any = None,
     edits: Sequence[str] = (),
     threads: int = 0,
@@ -115,6 +116,7 @@ def deploy(
         opset: version of the standard operators to export; overrides that of `export`.
         export: how the source becomes a graph: exporters, parts, state and more.
         rewrites: the user's own; see `modelport.rewrites`.
+        examples: inputs to prove the export with where random ones fail; see `Source.examples`.
         operators: libraries of operators; see `Source.operators`.
         edits: names of `modelport edits`, which move work into the graph or out of it.
         threads: for the engines; 0 leaves the number to them.
@@ -133,7 +135,7 @@ def deploy(
             loaded = open_source(
                 source, inputs=inputs, weights=weights, options=options, transforms=transforms,
                 task=task, labels=read_labels(labels), licence=licence, name=name,
-                rewrites=tuple(rewrites) or None, operators=operators,
+                rewrites=tuple(rewrites) or None, examples=examples, operators=operators,
             )  # fmt: skip
             decoder = TASKS.get(loaded.source.task)
             plans = plan(engines, precisions, threads)

@@ -73,6 +73,7 @@ def export(
     options: ExportOptions | None = None,
     opset: int | None = None,
     rewrites: Sequence[Rewrite] = (),
+    examples: Any = None,
     operators: Any = None,
     optimize: bool = True,
     check: bool = True,
@@ -88,6 +89,7 @@ def export(
         options: how it is exported.
         opset: overrides that of the options.
         rewrites: the user's own, beside those of the source.
+        examples: inputs to prove the export with where random ones fail; see `Source.examples`.
         operators: libraries of operators that the check needs; see `Source.operators`.
         optimize: whether to run the portable passes.
         check: whether to compare with the source, after the export and after the passes.
@@ -112,6 +114,7 @@ def export(
             weights=weights,
             options=options,
             rewrites=tuple(rewrites) or None,
+            examples=examples,
             operators=operators,
         )
     with progress.stage("Export, and prove the export"):

@@ -168,12 +168,13 @@ def read_arrays(path: Path, signature: Signature) -> Feeds:
     Raises:
         DataError: where the file cannot be read, or does not fit the model.
     """
-    feeds = _load_arrays(path, signature.inputs[0].name)
+    feeds = load_arrays(path, signature.inputs[0].name)
     _check(feeds, signature, path)
     return feeds
 
 
-def _load_arrays(path: Path, first: str) -> Feeds:
+def load_arrays(path: Path, first: str) -> Feeds:
+    """What a file of numpy holds, whether it fits a model or not; `.npy` is the input `first`."""
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):

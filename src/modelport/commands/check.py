@@ -14,6 +14,7 @@ from modelport.frontends.options import TIME_LIMIT_S
 def check(
     source: said.Source,
     input: said.Inputs = None,
+    examples: said.Examples = None,
     weights: said.Weights = None,
     engines: Annotated[
         str | None, typer.Option(help="Engines whose operators must do, joined by commas.")
@@ -28,7 +29,14 @@ def check(
     from modelport.check import check as run_check
     from modelport.show_preflight import show_preflight
 
-    found = run_check(source, input, weights=weights, engines=split(engines) or (), options=options)
+    found = run_check(
+        source,
+        input,
+        weights=weights,
+        engines=split(engines) or (),
+        options=options,
+        examples=examples,
+    )
     if as_json:
         print_json(found.to_json())
     else:

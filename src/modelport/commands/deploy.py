@@ -19,6 +19,7 @@ def deploy(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder, or file ending in .zip.")],
     weights: said.Weights = None,
     input: said.Inputs = None,
+    examples: said.Examples = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Folder of pictures, .npy or .npz for int8 and fidelity.")
     ] = None,
@@ -88,6 +89,7 @@ def deploy(
             licence=licence,
             name=name,
             export=options,
+            examples=examples,
             operators=parse_operators(operators),
             edits=split(edits) or (),
             threads=threads,

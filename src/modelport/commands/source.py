@@ -27,6 +27,14 @@ Inputs = Annotated[
         "ids:int64=n[1..8]x128; repeatable.",
     ),
 ]
+Examples = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--examples",
+        help="File or folder of .npz inputs to prove the export with, where the model does not accept "
+        "random ones; repeatable.",
+    ),
+]
 Weights = Annotated[Path | None, typer.Option(help="State dict: .pth or .safetensors.")]
 Opset = Annotated[int | None, typer.Option(help="Opset to export.")]
 InputNames = Annotated[str | None, typer.Option(help="Names of the inputs, joined by commas.")]

@@ -56,7 +56,8 @@ def try_module(
         raise ExportError(
             f"The model itself fails on an input of {sizes}{f' at {place}' if place else ''}: "
             f"{type(error).__name__}: {first_sentence(error)}",
-            hint="Check the sizes and element types given with --input",
+            hint="Check the sizes and element types given with --input; a model that does not accept "
+            "random inputs is given some with --examples",
             module_path=path,
         ) from error
 

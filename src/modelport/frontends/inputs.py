@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from modelport.errors import UsageError
-from modelport.types import INPUT_GRAMMAR, Array, TensorSpec
+from modelport.frontends.examples import read_examples
+from modelport.types import INPUT_GRAMMAR, Array, Feeds, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,14 @@ class Inputs:
     specs: name, element type and sizes of every tensor, in the order of the graph's inputs.
     examples: the user's own tensors by name, where every input has one.
     args, kwargs: what `forward` is called with, a `Leaf` in the place of every tensor.
+    given: feeds that take the place of random ones.
     """
 
     specs: list[TensorSpec]
     examples: dict[str, Array] | None
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
+    given: list[Feeds] = field(default_factory=list)
 
     def bind(self, tensors: Sequence[torch.Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments with those tensors in their places."""
@@ -46,13 +49,14 @@ class Inputs:
         return args, {name: _filled(value, tensors) for name, value in self.kwargs.items()}
 
 
-def read_inputs(inputs: Any, module: nn.Module) -> Inputs:
+def read_inputs(inputs: Any, module: nn.Module, examples: Any = ()) -> Inputs:
     """Reads specifications or examples.
 
     Args:
         inputs: one item, a list by position, or a mapping by the names of what `forward` takes. An
             item is text (`image=1x3x224x224`, or `1x3x224x224`), a TensorSpec, a tensor or array, a
             container or dataclass of these, or any other value, which is passed as it is.
+        examples: see `Source.examples`.
 
     Raises:
         UsageError: where nothing is given, or what is given does not fit `forward`.
@@ -70,7 +74,13 @@ def read_inputs(inputs: Any, module: nn.Module) -> Inputs:
     _demand_distinct([spec.name for spec in reader.specs])
     complete = len(reader.examples) == len(reader.specs)
     args, kwargs = parameters.arrange(trees)
-    return Inputs(reader.specs, reader.examples if complete else None, args, kwargs)
+    return Inputs(
+        reader.specs,
+        reader.examples if complete else None,
+        args,
+        kwargs,
+        read_examples(examples, reader.specs),
+    )
 
 
 class _Reader:

@@ -14,6 +14,7 @@ from modelport.engines.base import Session
 from modelport.engines.libraries import OPERATOR_PACKAGES, operator_files
 from modelport.errors import UsageError
 from modelport.feeds import random_feeds
+from modelport.frontends.examples import read_examples
 from modelport.frontends.operators import read_operators
 from modelport.frontends.options import ExportOptions
 from modelport.frontends.source import LoadedSource, Source
@@ -33,6 +34,7 @@ class OnnxFile(LoadedSource):
             source.name or (self.path.stem if self.path else self._model.graph.name) or "model"
         )
         self._signature = signature_of(self._model)
+        self._examples = read_examples(source.examples, self._signature.inputs)
 
     def to_graph(self, exporter: str | None = None) -> ir.Model:
         written = self._model.opset_imports.get("", 0)
@@ -56,10 +58,12 @@ class OnnxFile(LoadedSource):
         return ENGINES.get("onnxruntime").load(_unoptimized(self.path, self._signature, libraries))
 
     def example_feeds(self, seed: int) -> Feeds:
+        if self._examples:
+            return self._examples[seed % len(self._examples)]
         return random_feeds(self._signature, seed)
 
     def other_sizes(self, seed: int) -> list[Feeds]:
-        return []  # a file that says nothing of its bounds may refuse any other size
+        return self._examples  # a file that says nothing of its bounds may refuse any other size
 
 
 def graph_in_memory(model: Any) -> ir.Model:

@@ -27,6 +27,9 @@ class Source:
         inputs: one specification for each input, `"image=1x3x224x224"` say, ranges `a..b` where a
             size is free; or example tensors, whose shapes are then fixed. A list, a dictionary by
             name, or a single one.
+        examples: inputs that the model accepts, two or more, where random numbers are not: mappings
+            from names to tensors, or `.npz` files. The export is traced and proved with them alone, so
+            they should differ in every size that is free.
         output_names: names of the outputs in the graph, in the order the module returns them; by
             default the keys of a dictionary that it returns, else `output` or `output_0` on.
         transforms: what turns a file into the first input, as in training; see
@@ -44,6 +47,7 @@ class Source:
 
     model: Any
     inputs: Any = None
+    examples: Any = ()
     output_names: Sequence[str] | None = None
     transforms: Sequence[Transform] = ()
     task: str = "tensors"

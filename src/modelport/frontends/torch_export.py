@@ -68,9 +68,9 @@ def capture(
                 return torch.export.export(module, examples, strict=False, **further)
             except ModelportError:
                 raise  # the time is up
-            except Exception:
+            except Exception:  # noqa: S112  (the first one is raised in the end)
                 continue
-        raise  # the first one knows which sizes would do
+        raise  # the first error knows which sizes would do
 
 
 def _lenient(specs: Sequence[TensorSpec], sizes: Any) -> list[dict[str, Any]]:

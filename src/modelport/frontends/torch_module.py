@@ -23,6 +23,7 @@ from modelport.frontends.eager import (
     preserved,
     try_module,
 )
+from modelport.frontends.examples import traceable
 from modelport.frontends.explain import quiet
 from modelport.frontends.finish import Job
 from modelport.frontends.inputs import Inputs, read_inputs
@@ -48,7 +49,7 @@ class TorchModule(LoadedSource):
     ) -> None:
         module = demand_module(source.model)
         self._begin(source, type(module).__name__, options or ExportOptions())
-        inputs = read_inputs(source.inputs, module)
+        inputs = read_inputs(source.inputs, module, source.examples)
         if weights is not None:
             load_weights(module, Path(weights), trust=self.options.trust)
         self._set_up(module.eval(), inputs)
@@ -103,7 +104,7 @@ class TorchModule(LoadedSource):
             )
 
     def _whole_feeds(self) -> list[Feeds]:
-        return [self._random(0), *random_other_sizes(self._whole.specs, 0)]
+        return [self._random(0), *_other_sizes(self._whole, 0)]
 
     def _try(self) -> Trial:
         """Runs the module; random integers become smaller where they index past the end of a table."""
@@ -174,7 +175,7 @@ class TorchModule(LoadedSource):
         return self._of_the_part(self._random(seed))
 
     def other_sizes(self, seed: int) -> list[Feeds]:
-        found = random_other_sizes(self._whole.specs, seed, self._integers)
+        found = _other_sizes(self._whole, seed, self._integers)
         return [self._of_the_part(feeds) for feeds in found]
 
     def further_feeds(self) -> list[Feeds]:
@@ -240,7 +241,7 @@ def arguments_for(
 ) -> tuple[nn.Module, list[tuple[tuple[Any, ...], dict[str, Any]]]]:
     """The module with its weights, and arguments to call it with: other values, then other sizes."""
     module = demand_module(source.model)
-    inputs = read_inputs(source.inputs, module)
+    inputs = read_inputs(source.inputs, module, source.examples)
     if weights is not None:
         load_weights(module, Path(weights), trust=options.trust)
 
@@ -252,7 +253,7 @@ def arguments_for(
         if not _runs_past_a_table(module, *arguments(example)):
             break
     others = [_random_feeds(inputs, seed, most) for seed in (1, 2)]
-    others += random_other_sizes(inputs.specs, 3, most)
+    others += _other_sizes(inputs, 3, most)
     return module, [arguments(feeds) for feeds in (example, *others)]
 
 
@@ -278,6 +279,8 @@ def _runs_past_a_table(module: nn.Module, args: Any, kwargs: Any) -> bool:
 
 def _traced_feeds(inputs: Inputs, most: int) -> Feeds:
     """torch.export takes a size of 0 or 1 for a constant, so free ones are 2 up."""
+    if inputs.given:
+        return traceable(inputs.given, inputs.specs)
     if inputs.examples is not None:
         return inputs.examples
     generator = np.random.default_rng(0)
@@ -289,12 +292,19 @@ def _traced_feeds(inputs: Inputs, most: int) -> Feeds:
 
 def _random_feeds(inputs: Inputs, seed: int, most: int) -> Feeds:
     examples, specs = inputs.examples, inputs.specs
+    if inputs.given:
+        return inputs.given[seed % len(inputs.given)]
     if seed == 0 and examples is not None:
         return examples
     generator = np.random.default_rng(seed)
     if examples is not None:
         return {spec.name: _like(examples[spec.name], spec, generator) for spec in specs}
     return {spec.name: random_array(spec, spec.smallest(), generator, most) for spec in specs}
+
+
+def _other_sizes(inputs: Inputs, seed: int, most: int = INTEGERS[0]) -> list[Feeds]:
+    """Feeds of other sizes than the smallest; of a user's examples all, whatever their sizes."""
+    return list(inputs.given) or random_other_sizes(inputs.specs, seed, most)
 
 
 def _scaled(feeds: Feeds, seed: int) -> Feeds:
