@@ -53,8 +53,8 @@ class Dim:
 
     @staticmethod
     def parse(text: str) -> int | Dim | None:
-        """Reads one size of INPUT_GRAMMAR; None where it cannot be read."""
-        return _read_size(text)
+        """Reads one size of INPUT_GRAMMAR, and ranges from 0 on; None where it cannot be read."""
+        return _read_size(text, least=0)
 
     def accepts(self, size: int) -> bool:
         inside = size >= self.minimum and (self.maximum is None or size <= self.maximum)
@@ -153,7 +153,7 @@ _SIZE = re.compile(
 
 
 def _parse_size(part: str, text: str) -> int | Dim:
-    size = _read_size(part)
+    size = _read_size(part, least=1)
     if size is None:
         raise UsageError(
             f"The size {part!r} in {text!r} cannot be read",
@@ -164,16 +164,16 @@ def _parse_size(part: str, text: str) -> int | Dim:
     return size
 
 
-def _read_size(part: str) -> int | Dim | None:
+def _read_size(part: str, *, least: int) -> int | Dim | None:
     match = _SIZE.fullmatch(part)
-    if match is None or bool(match["name"]) != bool(match["end"]) or match["low"] == "0":
+    if match is None or bool(match["name"]) != bool(match["end"]):
         return None
     low, step = int(match["low"]), int(match["step"] or 1)
     if not match["range"]:
-        return None if match["name"] or match["high"] or match["step"] else low
+        return None if match["name"] or match["high"] or match["step"] or low < 1 else low
     high = int(match["high"]) if match["high"] else None
     name = match["name"][:-1] if match["name"] else None
-    if step < 1 or low < 1:
+    if step < 1 or low < least or high == 0:
         return None
     dim = Dim(low, high, name, step)
     if not dim.accepts(dim.nearest(low)):

@@ -144,12 +144,23 @@ def test_values_that_are_not_finite_are_counted_and_nothing_else_is_said(bad: fl
     assert set(numbers.values()) == {None}
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_infinities_in_the_same_places_are_equal(precision: str) -> None:
+    source = rows()
+    source[1, 1], source[2, 3] = np.inf, -np.inf
+    assert not violations(closeness(source, source.copy(), classes=False), precision)
+    turned = np.where(np.isinf(source), -source, source)
+    assert closeness(source, turned, classes=False).non_finite == 2
+    worse = closeness(source, np.where(np.isinf(source), source, -source), classes=False)
+    assert violations(worse, precision)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_source_that_is_not_finite_proves_nothing(bad: float, precision: str) -> None:
     source = rows()
     source[1, 1] = bad
-    for other in (source.copy(), rows()):
+    for other in (rows(), np.where(np.isnan(source), source, -source)):
         measured = closeness(source, other, classes=True)
         assert measured.cosine_mean is None
         assert measured.sqnr_db is None

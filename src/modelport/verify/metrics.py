@@ -25,7 +25,8 @@ class Closeness:
         sqnr_db: signal to quantization noise, 10 log10(sum(source^2) / sum(difference^2)).
         top1_agreement: share of samples whose largest output is the same one; classifiers only.
         expected_top1_loss: expected share of right answers lost; see `expected_top1_loss`.
-        non_finite: how many elements are NaN or infinite where the source's are not.
+        non_finite: how many elements are NaN or infinite where the source's are not; infinities that
+            both have in the same places count as equal.
     """
 
     samples: int
@@ -49,7 +50,8 @@ def closeness(source: Array, other: Array, *, classes: bool) -> Closeness:
         return Closeness(len(source), 1.0, 1.0, 0.0, SQNR_CEILING_DB, None, None, 0)
     want = source.reshape(len(source), -1).astype(np.float64)
     got = other.reshape(len(other), -1).astype(np.float64)
-    non_finite = int(np.count_nonzero(~np.isfinite(got) & np.isfinite(want)))
+    want, got = without_common_infinities(want, got)
+    non_finite = int(np.count_nonzero(~np.isfinite(got) & ~np.isnan(want)))
     if non_finite or not np.isfinite(want).all():
         return Closeness(len(want), None, None, None, None, None, None, non_finite)
     cosines = cosine(want, got)
@@ -63,6 +65,12 @@ def closeness(source: Array, other: Array, *, classes: bool) -> Closeness:
         expected_top1_loss=expected_top1_loss(want, got) if classes else None,
         non_finite=0,
     )
+
+
+def without_common_infinities(want: Array, got: Array) -> tuple[Array, Array]:
+    """Both with zeros where both have the same infinity, as masked scores do."""
+    common = np.isinf(want) & (want == got)
+    return np.where(common, 0.0, want), np.where(common, 0.0, got)
 
 
 def cosine(want: Array, got: Array) -> Array:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from modelport.types import Array, Outputs
-from modelport.verify.metrics import sqnr_db
+from modelport.verify.metrics import sqnr_db, without_common_infinities
 
 SLACK_DB = 6.0
 """Twice the error: two programs that round differently differ by chance in how far off they are."""
@@ -40,6 +40,7 @@ def _is_as_exact(exact: Array, source: Array, other: Array) -> bool:
 
 
 def _closeness_db(exact: Array, array: Array) -> float:
-    if not np.isfinite(array).all():
+    want, got = without_common_infinities(exact.astype("float64"), array.astype("float64"))
+    if not (np.isfinite(want).all() and np.isfinite(got).all()):
         return -np.inf
-    return sqnr_db(exact.astype("float64"), array.astype("float64"))
+    return sqnr_db(want, got)

@@ -32,11 +32,46 @@ def _searchsorted(
 class SearchSorted(OperatorRewrite):
     name = "searchsorted"
     summary = "counts the elements below each value"
-    needed_by = "torch.searchsorted as in the sampling of NeRF, torch.isin"
+    needed_by = "torch.searchsorted as in the sampling of NeRF"
     target = "aten::searchsorted.Tensor"
 
     def decomposition(self) -> Callable[..., Any]:
         return _searchsorted
+
+
+def _is_in(
+    elements: torch.Tensor,
+    test_elements: torch.Tensor,
+    *,
+    assume_unique: bool = False,
+    invert: bool = False,
+) -> torch.Tensor:
+    found = (elements.unsqueeze(-1) == test_elements.reshape(-1)).any(-1)
+    return ~found if invert else found
+
+
+class IsIn(OperatorRewrite):
+    name = "isin"
+    summary = "compares with each of the elements"
+    needed_by = "torch.isin of a free size, special tokens of Grounding DINO"
+    target = "aten::isin.Tensor_Tensor"
+
+    def decomposition(self) -> Callable[..., Any]:
+        return _is_in
+
+
+def _all_true(self: torch.Tensor) -> torch.Tensor:
+    return self.all()
+
+
+class AllTrue(OperatorRewrite):
+    name = "is_all_true"
+    summary = "writes it as the reduction that it is"
+    needed_by = "torch.ops.aten._is_all_true, which torch makes of some masks: Grounding DINO"
+    target = "aten::_is_all_true"
+
+    def decomposition(self) -> Callable[..., Any]:
+        return _all_true
 
 
 def _masked_select(self: Any, mask: Any) -> Any:

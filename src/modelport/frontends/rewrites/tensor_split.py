@@ -21,9 +21,17 @@ class TensorSplit(FunctionRewrite):
     target = "torch.tensor_split"
 
     def replace(
-        self, original: Callable[..., Any], /, x: torch.Tensor, parts: Any, dim: int = 0
+        self,
+        original: Callable[..., Any],
+        /,
+        x: torch.Tensor,
+        parts: Any = None,
+        dim: int = 0,
+        *,
+        sections: Any = None,
+        indices: Any = None,
     ) -> Any:
-        size = x.shape[dim]
+        size, parts = x.shape[dim], sections if parts is None else parts
         if not isinstance(parts, int) or type(size) is int:
             return NotImplemented
         # The first `size % parts` parts have one element more.
