@@ -45,12 +45,14 @@ LEFT_OUT: dict[str, str] = {
     **dict.fromkeys(
         (
             "blip-2",
+            "depth_pro",
             "llama4",
             "mllama",
             "omdet-turbo",
             "pp_ocrv5_server_det",
             "pp_ocrv6_medium_det",
             "pp_ocrv6_small_det",
+            "pp_ocrv6_small_rec",
             "pp_ocrv6_tiny_rec",
         ),
         "its default config does not run on small pictures; a config for it is still to be written",
@@ -63,6 +65,8 @@ LEFT_OUT: dict[str, str] = {
     "sam3_video": "the same class as sam3_tracker",
     "sapiens2": "its default config has no head",
     "shieldgemma2": "a language model of 4 billion parameters behind a small vision encoder",
+    "timm_backbone": "a wrapper around models of timm, which are here by themselves",
+    "vit_mae": "masks at random, also in inference mode: no two calls are alike",
     "vitmatte": "its default config does not build",
 }
 """Model types that cannot be had here, each with the reason."""
@@ -80,6 +84,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "eomt_dinov3": {**FOUR, "num_blocks": 2, "hidden_size": 384, "num_attention_heads": 6},
     "lw_detr": {"projector_scale_factors": [1.0]},
     "pp_doclayout_v2": {"class_thresholds": [0.5, 0.5], "class_order": [1, 0]},
+    "swin2sr": {"depths": [2, 2], "num_heads": [2, 2], "embed_dim": 60},
     "slanet": {"max_text_length": 5},
     "slanext": {"max_text_length": 5},
     "perceiver": {"num_self_attends_per_block": 2, "d_latents": 256, "num_latents": 32},

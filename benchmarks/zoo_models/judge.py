@@ -147,7 +147,12 @@ def _scaled(array: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Divided by the largest value, so that boxes and scores count alike."""
     finite = reference[np.isfinite(reference)]
     largest = float(np.abs(finite).max()) if finite.size else 1.0
-    return array.astype(np.float64) / max(largest, _TINY)
+    scaled = array.astype(np.float64) / max(largest, _TINY)
+    return np.nan_to_num(scaled, nan=_FAR / 2, posinf=_FAR, neginf=-_FAR)
+
+
+_FAR = 1e9
+"""Stands for what is not finite, which must be found in the same places."""
 
 
 def _rows_error(want: np.ndarray, got: np.ndarray) -> float:

@@ -74,7 +74,7 @@ VIDEO = {
     "mvit_v2_s": (16, 224),
     "r2plus1d_18": (8, 32),
     "r3d_18": (8, 32),
-    "s3d": (16, 64),
+    "s3d": (16, 224),
     "swin3d_t": (8, 64),
 }
 """Video networks with the number of frames and their side."""

@@ -294,6 +294,13 @@ NEEDS: dict[str, list[Need]] = {
         Need(of(lambda x: torch.roll(x, x.shape[2] // 2, 2)), IMAGE),
         Need(of(lambda x: torch.fft.fftshift(x, dim=(2, 3))), IMAGE),
     ],
+    "len": [Need(of(lambda x: x.reshape(len(x), -1) + len(x)), IMAGE)],
+    "conv3d": [Need(lambda: nn.Conv3d(3, 4, 3, bias=False), VOLUME, fails="onnxruntime")],
+    "isin": [
+        Need(of(lambda x: torch.isin(x, torch.arange(0, 80, 2)) * x), TABLE, make=whole(80)),
+        Need(of(lambda x: torch.isin(x, torch.arange(40), invert=True)), TABLE, make=whole(80)),
+    ],
+    "is_all_true": [Need(of(lambda x: x * torch.ops.aten._is_all_true(x > -9)), TABLE)],
     "tensor_split": [Need(of(lambda x: torch.tensor_split(x, 3, 2)), IMAGE, fails="onnxruntime")],
     "linspace": [Need(of(lambda x: torch.linspace(0.5, 3.0, x.shape[1]) + x), TABLE)],
     "atan2": [

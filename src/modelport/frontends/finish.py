@@ -40,10 +40,16 @@ class Job:
 
     @contextmanager
     def rewritten(self, exporter: str) -> Iterator[Applied]:
+        """Rewrites in place, and gradients off for capture and translation alike.
+
+        With gradients attention runs in another kernel, whose results lie otherwise in memory; where
+        torch looks twice and not both times the same way, it finds views that are impossible.
+        """
         extra = list(self.rewrites)
         with (
             applied(self.adapter, exporter=exporter, engine=self.engine, extra=extra) as changes,
             marking(exporter) as translations,
+            torch.no_grad(),
         ):
             self.functions = changes.functions
             changes.translations.update(translations)

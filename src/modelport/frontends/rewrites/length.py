@@ -17,7 +17,9 @@ from modelport.frontends.rewrites.base import FunctionRewrite
 class Length(FunctionRewrite):
     name = "len"
     summary = "keeps the length of a tensor free"
-    needed_by = "len(x) of a free size in forward: RT-DETR, D-FINE, DEIM, PP-DocLayout of transformers"
+    needed_by = (
+        "len(x) of a free size in forward: RT-DETR, D-FINE, DEIM, PP-DocLayout of transformers"
+    )
     target = "builtins.len"
 
     def replace(self, original: Callable[..., Any], /, x: Any) -> Any:
