@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import modelport
-from modelport.errors import DataError, ExportError, UsageError
+from modelport.errors import DataError, ExportError, ModelportError, UsageError
 from support import command
 
 SPECS = ["tokens:int64=n[1..4]x6", "boxes:int64=n[1..4]x6x4"]
@@ -93,3 +93,15 @@ def test_what_is_no_example() -> None:
         modelport.export(Layout(), SPECS, examples=[3])
     with pytest.raises(DataError, match="There is no file or folder"):
         modelport.export(Layout(), SPECS, examples="nowhere.npz")
+
+
+class Root(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sqrt().cumsum(-1)
+
+
+def test_numbers_drawn_like_an_example_that_has_no_negative_ones() -> None:
+    exported = modelport.export(Root(), torch.rand(3, 4, generator=torch.manual_seed(0)) + 0.5)
+    assert not [note for note in exported.notes if "NaN" in note]
+    with pytest.raises(ModelportError, match="NaN"):
+        modelport.export(Root(), "x=3x4")

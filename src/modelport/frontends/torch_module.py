@@ -337,7 +337,18 @@ def _renamed(specs: Sequence[TensorSpec], names: Sequence[str] | None) -> list[T
     return [replace(spec, name=name) for spec, name in zip(specs, names, strict=True)]
 
 
+def _is_one_sided(example: Array) -> bool:
+    """Whether it holds floats that a root or logarithm may be taken of, and more than one."""
+    if not np.issubdtype(example.dtype, np.floating) or not example.size:
+        return False
+    return bool(np.isfinite(example).all() and 0 <= example.min() < example.max())
+
+
 def _like(example: Array, spec: TensorSpec, generator: np.random.Generator) -> Array:
+    """Integers within those of the example; floats too, where none of them is negative."""
+    if _is_one_sided(example):
+        drawn = generator.uniform(example.min(), example.max(), example.shape)
+        return drawn.astype(example.dtype)
     if not np.issubdtype(example.dtype, np.integer) or not example.size:
         return random_array(spec, example.shape, generator)
     low, high = int(example.min()), int(example.max())
