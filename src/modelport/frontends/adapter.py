@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass
 from itertools import accumulate
@@ -21,7 +21,9 @@ from torch.fx import Tracer
 from torch.utils._pytree import tree_map_only
 
 from modelport.errors import UsageError
+from modelport.frontends.fixed_reads import FixedReads
 from modelport.frontends.inputs import Inputs, leaves
+from modelport.types import Array
 
 PREFIX = "model"
 """Name of the user's module inside the adapter; `unprefixed` takes it off module paths."""
@@ -99,6 +101,8 @@ class Adapter(nn.Module):
         self._calls: dict[str, int] = {}
         self.training = module.training
         self.forgets = True
+        self.fixed: dict[str, Array] = {}
+        """Values that Python may read while torch traces; see `fixed_reads`."""
 
     @property
     def module(self) -> nn.Module:
@@ -107,7 +111,9 @@ class Adapter(nn.Module):
         return found
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(_apart(self.results(*tensors).tensors, tensors))
+        tracing = bool(self.fixed) and torch.compiler.is_exporting()
+        with FixedReads(self.module, self.fixed) if tracing else nullcontext():
+            return tuple(_apart(self.results(*tensors).tensors, tensors))
 
     def results(self, *tensors: torch.Tensor) -> Results:
         count = len(tensors) - len(self._state)

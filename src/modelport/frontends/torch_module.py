@@ -26,6 +26,7 @@ from modelport.frontends.eager import (
 from modelport.frontends.examples import traceable
 from modelport.frontends.explain import quiet
 from modelport.frontends.finish import Job
+from modelport.frontends.fixed_reads import readable
 from modelport.frontends.inputs import Inputs, read_inputs
 from modelport.frontends.options import EXPORTERS, TORCH_EXPORT, ExportOptions
 from modelport.frontends.part import Part
@@ -129,6 +130,7 @@ class TorchModule(LoadedSource):
             engine=self.options.engine,
             rewrites=self.source.rewrites,
         )
+        self.adapter.fixed = readable(self.adapter.module, self._trial.changing)
         model = self._export(job, exporter or self.exporters[0])
         self.fired = job.fired
         return model
