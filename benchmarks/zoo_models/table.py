@@ -42,7 +42,9 @@ def chosen(records: Sequence[Record], commit: str) -> list[Record]:
         if record["side"] == "plain" or record["commit"] == commit:
             last[record["group"], record["model"], record["side"]] = record
     order = list(GROUPS)
-    return sorted(last.values(), key=lambda r: (order.index(r["group"]), r["model"], r["side"]))
+    there = {(group, name) for group in GROUPS for name in cases(group)}
+    rows = [record for record in last.values() if (record["group"], record["model"]) in there]
+    return sorted(rows, key=lambda r: (order.index(r["group"]), r["model"], r["side"]))
 
 
 def _write_csv(rows: Sequence[Record], path: Path) -> None:
@@ -72,6 +74,8 @@ def page(rows: Sequence[Record]) -> str:
         "",
         *_summary(rows),
         "",
+        _compared(rows),
+        "",
         *_failures(rows, "ours", "Not correct with modelport"),
         *_failures(rows, "plain", "Not correct with plain torch.onnx.export"),
         _footer(),
@@ -92,6 +96,22 @@ def _summary(rows: Sequence[Record]) -> list[str]:
     if len(groups) > 1:
         table.append(_summary_row("**all**", rows, sum(len(cases(group)) for group in groups)))
     return table
+
+
+def _compared(rows: Sequence[Record]) -> str:
+    """The two sides model by model, over those that both have tried."""
+    status = {(row["group"], row["model"], row["side"]): row["status"] for row in rows}
+    models = sorted({key[:2] for key in status if all((*key[:2], s) in status for s in SIDES)})
+    alone: dict[str, list[str]] = {side: [] for side in SIDES}
+    for group, model in models:
+        correct = [side for side in SIDES if status[group, model, side] == "correct"]
+        if len(correct) == 1:
+            alone[correct[0]].append(f"{group}: {model}")
+    plain = f" ({', '.join(alone['plain'])})" if alone["plain"] else ""
+    return (
+        f"Of {len(models)} models that were tried with both, {len(alone['ours'])} are correct with "
+        f"modelport alone, {len(alone['plain'])} with the plain exporter alone{plain}."
+    )
 
 
 def _summary_row(title: str, rows: Sequence[Record], total: int) -> str:
