@@ -12,7 +12,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from modelport.errors import ExportError, ModelportError, UsageError
-from modelport.frontends.explain import explaining, quiet
+from modelport.frontends.explain import explaining, quiet, suggested_sizes
 from modelport.frontends.finish import Job, finished
 from modelport.frontends.options import TORCH_EXPORT
 from modelport.types import Dim, TensorSpec
@@ -63,7 +63,7 @@ def capture(
     except torch._dynamo.exc.UserError as error:
         if sizes is None or "onstraint" not in str(error):
             raise
-        for further in _lenient(specs, sizes):
+        for further in _lenient(specs, sizes, repr(error)):
             try:
                 return torch.export.export(module, examples, strict=False, **further)
             except ModelportError:
@@ -73,16 +73,27 @@ def capture(
         raise  # the first error knows which sizes would do
 
 
-def _lenient(specs: Sequence[TensorSpec], sizes: Any) -> list[dict[str, Any]]:
-    """Asks at run time what cannot be promised; then lets torch find bounds of its own."""
+def _lenient(specs: Sequence[TensorSpec], sizes: Any, problem: str) -> list[dict[str, Any]]:
+    """Asks at run time what cannot be promised; then lets torch find bounds of its own.
+
+    Not where it would find that two sizes are one, or come in steps only: the user must know.
+    """
+    advice = suggested_sizes(problem) or ""
+    if any(relation in advice for relation in RELATIONS):
+        return [_asking_at_run_time(sizes)]
     free = tuple(
         {axis: DYNAMIC for axis, size in enumerate(spec.shape) if isinstance(size, Dim)}
         for spec in specs
     )
-    return [
-        {"dynamic_shapes": sizes, "prefer_deferred_runtime_asserts_over_guards": True},
-        {"dynamic_shapes": (free,)},
-    ]
+    return [_asking_at_run_time(sizes), {"dynamic_shapes": (free,)}]
+
+
+RELATIONS = ("must equal", "must be a multiple")
+"""Words of `suggested_sizes` for what no proof at a few sizes would find."""
+
+
+def _asking_at_run_time(sizes: Any) -> dict[str, Any]:
+    return {"dynamic_shapes": sizes, "prefer_deferred_runtime_asserts_over_guards": True}
 
 
 def translate(
