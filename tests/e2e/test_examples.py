@@ -88,6 +88,11 @@ def test_one_of_them_must_be_fit_to_trace() -> None:
         modelport.export(Layout(), SPECS, examples=[example(1, 0), example(1, 1)])
 
 
+def test_one_example_proves_nothing() -> None:
+    with pytest.raises(UsageError, match="One example was given"):
+        modelport.export(Layout(), SPECS, examples=example(2, 0))
+
+
 def test_what_is_no_example() -> None:
     with pytest.raises(UsageError, match="An example is a int"):
         modelport.export(Layout(), SPECS, examples=[3])

@@ -44,11 +44,6 @@ def test_the_attribute_of_old_opsets() -> None:
         ("p = Pad (x, pads, low)", {"low": np.asarray(-9, np.float32)}, "it pads with -9"),
         ('p = Pad <mode = "edge"> (x, pads)', {}, "it does not pad with a constant"),
         (
-            "r = Relu (x)\np = Pad (r, pads)",
-            {},
-            "what is padded is not negative, so that nothing changes where it is folded",
-        ),
-        (
             "n = ReduceMax <keepdims = 0> (x)\np = Pad (x, pads, n)",
             {},
             "the number that it pads with is computed",

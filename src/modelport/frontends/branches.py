@@ -25,6 +25,7 @@ from modelport.frontends import torch_export
 from modelport.frontends.adapter import Adapter
 from modelport.frontends.explain import explaining, quiet
 from modelport.frontends.finish import Job, finished
+from modelport.frontends.fixed_reads import FixedReads
 from modelport.frontends.options import TORCH_EXPORT
 
 MOST_WAYS = 16
@@ -69,8 +70,13 @@ class _Listener(TorchFunctionMode):
 
 
 def way_of(adapter: Adapter, tensors: Sequence[torch.Tensor]) -> tuple[bool, ...]:
-    """The answers to the model's questions for those inputs."""
-    with torch.no_grad(), quiet(), _Listener() as listener:
+    """The answers to the model's questions for those inputs; the data have no part in fixed ones."""
+    with (
+        torch.no_grad(),
+        quiet(),
+        _Listener() as listener,
+        FixedReads(adapter.module, adapter.fixed),
+    ):
         adapter.results(*tensors)
     return tuple(listener.way)
 

@@ -26,6 +26,11 @@ def read_examples(given: Any, specs: Sequence[TensorSpec]) -> list[Feeds]:
     """
     alone = isinstance(given, (str, Path, Mapping))
     feeds = [feeds for item in ([given] if alone else given) for feeds in _read(item, specs)]
+    if len(feeds) == 1:
+        raise UsageError(
+            "One example was given",
+            expected="two or more, in other values: what was fixed while tracing shows on the second",
+        )
     signature = Signature(tuple(specs), ())
     for number, example in enumerate(feeds, start=1):
         try:

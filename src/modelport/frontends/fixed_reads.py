@@ -74,7 +74,9 @@ class FixedReads(TorchFunctionMode):
             with _untraced():
                 return function(self._known[id(leaves[0])][1])
         result = function(*args, **kwargs)
-        if _changes_something(function) and any(id(leaf) in self._known for leaf in leaves):
+        if ("out" in kwargs or _changes_something(function)) and any(
+            id(leaf) in self._known for leaf in leaves
+        ):
             self._known.clear()  # views share memory: nothing is sure any more
         elif known and _is_tensor(result) and result.numel() <= MOST_ELEMENTS:
             self._learn(result, function, args, kwargs)

@@ -27,9 +27,6 @@ class Source:
         inputs: one specification for each input, `"image=1x3x224x224"` say, ranges `a..b` where a
             size is free; or example tensors, whose shapes are then fixed. A list, a dictionary by
             name, or a single one.
-        examples: inputs that the model accepts, two or more, where random numbers are not: mappings
-            from names to tensors, or `.npz` files. The export is traced and proved with them alone, so
-            they should differ in every size that is free.
         output_names: names of the outputs in the graph, in the order the module returns them; by
             default the keys of a dictionary that it returns, else `output` or `output_0` on.
         transforms: what turns a file into the first input, as in training; see
@@ -43,11 +40,13 @@ class Source:
         operators: libraries with kernels for operators of other domains: paths, or packages such as
             `onnxruntime_extensions`; a list for ONNX Runtime, or lists by engine.
         notes: what the user should know of it, such as that its weights are random.
+        examples: inputs that the model accepts, two or more, where random numbers are not: mappings
+            from names to tensors, or `.npz` files. The export is traced and proved with them alone, so
+            they should differ in every size that is free.
     """
 
     model: Any
     inputs: Any = None
-    examples: Any = ()
     output_names: Sequence[str] | None = None
     transforms: Sequence[Transform] = ()
     task: str = "tensors"
@@ -58,6 +57,7 @@ class Source:
     rewrites: Sequence[Rewrite] = ()
     operators: Sequence[Any] | Mapping[str, Sequence[Any]] = ()
     notes: Sequence[str] = ()
+    examples: Any = ()
 
     def with_settings(self, settings: Mapping[str, Any]) -> Source:
         """The same source with those fields replaced whose setting is not None."""

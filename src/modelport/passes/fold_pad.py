@@ -37,7 +37,7 @@ from modelport.passes.matching import (
 _COUNTS_SINCE = 7
 """Opset from which AveragePool can count its pads."""
 
-NOT_NEGATIVE = ("Relu", "Sigmoid", "HardSigmoid", "Abs", "Exp", "Softmax", "Softplus", "Sqrt")
+_NOT_NEGATIVE = ("Relu", "Sigmoid", "HardSigmoid", "Abs", "Exp", "Softmax", "Softplus", "Sqrt")
 
 
 class FoldPad(RewritePass):
@@ -146,7 +146,7 @@ def _pool_problem(
     if operator == "MaxPool":
         if any(value.uses() or value.is_graph_output() for value in pool.outputs[1:]):
             return "the indices of MaxPool are read"
-        if producer(pad.inputs[0], *NOT_NEGATIVE) is None:
+        if producer(pad.inputs[0], *_NOT_NEGATIVE) is None:
             return (
                 "MaxPool pads with the smallest number, and what is padded may be smaller than zero"
             )

@@ -8,12 +8,12 @@ After:
     p = Pad (x, [0, 0, 1, 1, 0, 0, 1, 1], 1.2e-38)
     y = MaxPool (p)
 
-ONNX Runtime 1.17 to 1.31 folds the two: zero then no longer counts in windows whose numbers are all
+ONNX Runtime 1.31 folds the two: zero then no longer counts in windows whose numbers are all
 negative, and results are silently wrong (BiT of transformers, any `nn.ConstantPad2d(1, 0.0)` before a
-pool). onnxoptimizer 0.4 and onnxsim 0.8 fold them too. None folds a number other than zero.
+pool). It folds no other number than zero. `fold_pad` has folded what may be folded before.
 
 Equal up to 1.2e-38, the smallest normal number of the type (6.1e-5 for float16, which is left alone). The
-conditions: elements are of a type with numbers that small, and what is padded may be negative.
+condition: elements are of a type with numbers that small.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ import numpy as np
 import onnx_ir as ir
 
 from modelport.passes.base import RewritePass
-from modelport.passes.fold_pad import NOT_NEGATIVE
 from modelport.passes.matching import input_of, is_op, producer, scalar_of
 
 SMALLEST = float(np.finfo(np.float32).smallest_normal)
@@ -58,8 +57,6 @@ class KeepPad(RewritePass):
         if number != 0:
             return f"it pads with {number:g}"
         padded = pad.inputs[0]
-        if producer(padded, *NOT_NEGATIVE) is not None:
-            return "what is padded is not negative, so that nothing changes where it is folded"
         if padded is None or padded.dtype not in _TYPES:
             return "its elements have no numbers as small"
         return None
