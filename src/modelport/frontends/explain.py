@@ -82,7 +82,7 @@ def explained(error: Exception, module: nn.Module) -> ModelportError:
     where = f"stops at {place}" if place else "fails"
     return ExportError(
         f"The export {where}: {type(error).__name__}: {first_sentence(error)}",
-        hint=suggested_sizes(chain) or hint,
+        hint=_suggested_sizes(chain) or hint,
         module_path=path,
     )
 
@@ -94,7 +94,7 @@ _EQUAL = re.compile(r"(?P<name>\w+) = (?P<other>(?!Dim\b)[A-Za-z]\w*)\b(?![(\[.]
 _BOUND = re.compile(r"(?P<name>\w+) = Dim\('\w+',(?P<bounds>[^)]*)\)")
 
 
-def suggested_sizes(text: str) -> str | None:
+def _suggested_sizes(text: str) -> str | None:
     """What torch found out of the sizes, in the words of --input."""
     match = _SUGGESTION.search(text)
     if match is None:

@@ -12,7 +12,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from modelport.errors import ExportError, ModelportError, UsageError
-from modelport.frontends.explain import explaining, quiet, suggested_sizes
+from modelport.frontends.explain import explaining, quiet
 from modelport.frontends.finish import Job, finished
 from modelport.frontends.options import TORCH_EXPORT
 from modelport.types import Dim, TensorSpec
@@ -63,37 +63,46 @@ def capture(
     except torch._dynamo.exc.UserError as error:
         if sizes is None or "onstraint" not in str(error):
             raise
-        for further in _lenient(specs, sizes, repr(error)):
+        for further in _lenient(specs, sizes):
             try:
-                return torch.export.export(module, examples, strict=False, **further)
+                program = torch.export.export(module, examples, strict=False, **further)
             except ModelportError:
                 raise  # the time is up
             except Exception:  # noqa: S112  (the first one is raised in the end)
                 continue
+            if _leaves_free(program, specs):
+                return program
         raise  # the first error knows which sizes would do
 
 
-def _lenient(specs: Sequence[TensorSpec], sizes: Any, problem: str) -> list[dict[str, Any]]:
-    """Asks at run time what cannot be promised; then lets torch find bounds of its own.
-
-    Not where it would find that two sizes are one, or come in steps only: the user must know.
-    """
-    advice = suggested_sizes(problem) or ""
-    if any(relation in advice for relation in RELATIONS):
-        return [_asking_at_run_time(sizes)]
+def _lenient(specs: Sequence[TensorSpec], sizes: Any) -> list[dict[str, Any]]:
+    """Asks at run time what cannot be promised; then lets torch find bounds of its own."""
     free = tuple(
         {axis: DYNAMIC for axis, size in enumerate(spec.shape) if isinstance(size, Dim)}
         for spec in specs
     )
-    return [_asking_at_run_time(sizes), {"dynamic_shapes": (free,)}]
+    return [
+        {"dynamic_shapes": sizes, "prefer_deferred_runtime_asserts_over_guards": True},
+        {"dynamic_shapes": (free,)},
+    ]
 
 
-RELATIONS = ("must equal", "must be a multiple")
-"""Words of `suggested_sizes` for what no proof at a few sizes would find."""
+def _leaves_free(program: ExportedProgram, specs: Sequence[TensorSpec]) -> bool:
+    """Whether sizes under different names are still different, and none comes in steps not asked for.
 
-
-def _asking_at_run_time(sizes: Any) -> dict[str, Any]:
-    return {"dynamic_shapes": sizes, "prefer_deferred_runtime_asserts_over_guards": True}
+    A proof at a few sizes would not tell.
+    """
+    names: dict[str, set[str]] = {}
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    for spec, given in zip(specs, program.graph_signature.user_inputs, strict=True):
+        for axis, size in enumerate(spec.shape):
+            if not isinstance(size, Dim):
+                continue
+            found = str(values[str(given)].shape[axis])
+            if size.step == 1 and not found.isidentifier():
+                return False
+            names.setdefault(found, set()).add(size.name or f"{spec.name}_{axis}")
+    return all(len(known) == 1 for known in names.values())
 
 
 def translate(
