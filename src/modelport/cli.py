@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from modelport import __version__
-from modelport.commands import bundles, check, deploy, edit, export, graphs, lists, surgery, view
+from modelport.commands import bundles, check, deploy, edit, engines, export, graphs, lists, surgery, view
 from modelport.commands.common import err, out
 from modelport.errors import ModelportError
 
@@ -50,7 +50,6 @@ for command in (
     view.view,
     lists.codebases,
     lists.edits,
-    lists.engines,
     lists.passes,
     lists.rewrites,
     lists.schemes,
@@ -58,6 +57,7 @@ for command in (
 ):
     app.command()(command)
 app.command(cls=edit.InOrder)(edit.edit)
+app.add_typer(engines.group)
 
 
 def main() -> None:

@@ -9,27 +9,6 @@ import typer
 from modelport.commands.common import Json, out, print_json, show_list
 
 
-def engines(as_json: Json = False) -> None:
-    """List the engines, and whether this machine can use them."""
-    from modelport.engines import ENGINES
-    from modelport.types import Target
-
-    rows = []
-    for name in ENGINES:
-        engine = ENGINES.get(name)
-        here = [p for p in engine.precisions if engine.refuses(Target(precision=p)) is None]
-        reason = engine.available()
-        rows.append(
-            {
-                "name": name,
-                "version": engine.version(),
-                "precisions": ", ".join(here),
-                "status": reason or ("ready" if engine.deployable else "ready (for tests)"),
-            }
-        )
-    show_list("engine", rows, as_json)
-
-
 def edits(as_json: Json = False) -> None:
     """List the edits that move work into the graph, or out of it into the decode step."""
     from modelport.deployment.edits import EDITS

@@ -8,6 +8,7 @@ ENGINES: Registry[Engine] = Registry(
     {
         "onnxruntime": "modelport.engines.onnxruntime:OnnxRuntime",
         "openvino": "modelport.engines.openvino:OpenVino",
+        "tract": "modelport.engines.tract:Tract",
         "reference": "modelport.engines.reference:Reference",
         "null": "modelport.engines.null:Null",
     },

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -18,6 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
+from modelport.engines.batches import batched
+from modelport.engines.environments import environment_of
 from modelport.errors import EngineError, EngineUnavailableError, ModelportError
 from modelport.types import Artifact, Feeds, Outputs, Signature, Target
 
@@ -78,6 +83,7 @@ class Session(ABC):
         self.signature = signature
         self.engine = engine
         self._open = True
+        self._queue: ThreadPoolExecutor | None = None
 
     def run(self, feeds: Feeds) -> Outputs:
         """Runs the model once.
@@ -107,7 +113,34 @@ class Session(ABC):
                 f"{self.engine} failed while running: {first_words(error)}"
             ) from error
 
+    def submit(self, feeds: Feeds) -> Future[Outputs]:
+        """Starts a run and gives its promise; runs of one session follow each other.
+
+        The feeds must stay as they are until the promise is kept.
+        """
+        if self._queue is None:
+            self._queue = ThreadPoolExecutor(1, thread_name_prefix=f"modelport-{self.engine}")
+        return self._queue.submit(self.run, feeds)
+
+    def run_batch(self, many: Sequence[Feeds]) -> list[Outputs]:
+        """Runs several feeds, in as few runs as the signature allows.
+
+        Where the first dimension of every input and output is free under one name, or the only free
+        one, feeds are joined along it, up to its maximum; elsewhere each is a run.
+        """
+        return batched(self, many)
+
+    def warm_up(self, runs: int) -> None:
+        """Runs on zeros at the smallest sizes, so that the first real run is like those after it."""
+        if runs > 0:
+            zeros = {s.name: np.zeros(s.smallest(), s.dtype) for s in self.signature.inputs}
+            for _ in range(runs):
+                self.run(zeros)
+
     def close(self) -> None:
+        if self._queue is not None:
+            self._queue.shutdown()
+            self._queue = None
         if self._open:
             self._open = False
             self._close()
@@ -146,14 +179,34 @@ class Engine(ABC):
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     rules: ClassVar[Rules]
     deployable: ClassVar[bool] = True
-    """Whether `deploy` considers it unless told otherwise; oracles and doubles are not."""
+    """Whether `deploy` considers it unless told otherwise."""
+    for_tests: ClassVar[bool] = False
+    """Whether it is an oracle or a double, which nobody deploys."""
+    requirements: ClassVar[Path | None] = None
+    """File of exact versions for an environment of its own; None where it needs none."""
+    layered: ClassVar[bool] = True
+    """Whether that environment sees the packages of this installation behind its own."""
 
     def available(self) -> str | None:
         """Why the engine cannot be used here, or None where it can."""
-        if self.module is None or _installed(self.module):
+        if self.module is None or _installed(self.module) or self.own_python() is not None:
             return None
         wanted = f'"modelport[{self.extra}]"' if self.extra else self.package
-        return f"{self.package} is not installed: pip install {wanted}"
+        ways = [f"pip install {wanted}"] if self.extra or self.requirements is None else []
+        if self.requirements is not None:
+            ways.append(f"modelport engines install {self.name}")
+        return f"{self.package} is not installed: {', or '.join(ways)}"
+
+    def own_python(self) -> Path | None:
+        """The interpreter of the engine's own environment; None where it is not installed."""
+        if self.requirements is None:
+            return None
+        environment = environment_of(self.name, self.requirements, self.layered)
+        return environment.python if environment.installed else None
+
+    def runs_here(self) -> bool:
+        """Whether this process can import the engine, and it needs no worker."""
+        return self.module is None or (self.layered and _installed(self.module))
 
     def refuses(self, target: Target) -> str | None:
         """Why the engine cannot serve that target here, or None where it can."""
@@ -164,8 +217,13 @@ class Engine(ABC):
 
     def version(self) -> str:
         """Version of the engine's distribution, empty where it has none."""
+        if not self.package:
+            return ""
+        if self.own_python() is not None:
+            own = environment_of(self.name, self.requirements, self.layered)
+            return own.version_of(self.package)
         try:
-            return version(self.package) if self.package else ""
+            return version(self.package)
         except PackageNotFoundError:
             return ""
 
@@ -180,11 +238,52 @@ class Engine(ABC):
         with self._speaking("compiling"):
             return self._compile(model, target, directory)
 
-    def load(self, artifact: Artifact, *, threads: int = 0) -> Session:
-        """Opens a session. `threads=0` leaves the number to the engine."""
+    def load(
+        self,
+        artifact: Artifact,
+        *,
+        threads: int = 0,
+        device: str | None = None,
+        isolated: bool = False,
+        memory_bytes: int | None = None,
+        warm_up: int = 0,
+    ) -> Session:
+        """Opens a session, in this process where the engine can live in it, else in a worker.
+
+        Args:
+            threads: 0 leaves the number to the engine.
+            device: a name such as `cpu`, `cuda:0` or `gpu`; None is what it was compiled for.
+            isolated: whether to use a worker in any case, so that no crash reaches this process.
+            memory_bytes: most memory the engine may take, which needs a worker.
+            warm_up: runs on zeros before the session is handed out, at the smallest sizes.
+
+        Raises:
+            EngineUnavailableError: where the engine or the device cannot be used on this machine.
+            EngineError: where the engine refuses the artifact; its own words are in the message.
+        """
         self._demand(None)
+        if device is not None:
+            artifact = replace(artifact, options={**artifact.options, "device": device})
+        with self._speaking("loading"):
+            if isolated or memory_bytes is not None or not self.runs_here():
+                session = self._open_in_worker(artifact, threads, memory_bytes)
+            else:
+                session = self._load(artifact, threads)
+        session.warm_up(warm_up)
+        return session
+
+    def open_here(self, artifact: Artifact, threads: int) -> Session:
+        """Opens a session in this process, for the worker that this process is."""
         with self._speaking("loading"):
             return self._load(artifact, threads)
+
+    def _open_in_worker(
+        self, artifact: Artifact, threads: int, memory_bytes: int | None
+    ) -> Session:
+        from modelport.engines.workers.remote import RemoteSession
+
+        python = None if self.runs_here() else self.own_python()
+        return RemoteSession(artifact, threads, python, memory_bytes)
 
     def open_in_memory(self, model: ir.Model, target: Target) -> Session | None:
         """A session that shares the weights of the model, which must outlive it and stay as it is.

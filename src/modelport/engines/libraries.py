@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import importlib
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from modelport.engines.files import as_file
 from modelport.errors import EngineUnavailableError
 from modelport.types import Artifact, Blob
 
@@ -51,18 +51,8 @@ def operator_libraries(artifact: Artifact) -> Iterator[list[str]]:
     roles = sorted(role for role in artifact.files if role.startswith(OPERATORS))
     names = artifact.options.get(OPERATOR_PACKAGES, ())
     with ExitStack() as stack:
-        found = [str(_as_file(artifact.files[role], role, stack)) for role in roles]
+        found = [str(as_file(artifact.files[role], role, stack)) for role in roles]
         yield found + [_library_of(str(name)) for name in names]
-
-
-def _as_file(blob: Blob, name: str, stack: ExitStack) -> Path:
-    """The file itself, or a copy that is there until the stack is closed."""
-    if blob.whole_file is not None:
-        return blob.whole_file.resolve()
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="modelport-"))
-    place = Path(folder) / name
-    place.write_bytes(blob.view())
-    return place
 
 
 def _library_of(package: str) -> str:

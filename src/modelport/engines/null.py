@@ -19,6 +19,7 @@ class Null(Engine):
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     rules: ClassVar[Rules] = Rules(opsets=(1, 99), source="nothing is executed")
     deployable: ClassVar[bool] = False
+    for_tests: ClassVar[bool] = True
 
     def _compile(self, model: ir.Model, target: Target, directory: Path) -> Artifact:
         from modelport.graph.query import signature_of

@@ -24,6 +24,7 @@ class Reference(Engine):
         opsets=(7, 26), quantization="qdq", source="https://onnx.ai/onnx/api/reference.html"
     )
     deployable: ClassVar[bool] = False
+    for_tests: ClassVar[bool] = True
 
     def _compile(self, model: ir.Model, target: Target, directory: Path) -> Artifact:
         from modelport.graph.io import save_with_weights

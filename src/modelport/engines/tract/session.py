@@ -1,0 +1,34 @@
+"""Runs a network that tract has simplified."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import numpy as np
+import tract
+
+from modelport.engines.base import Session
+from modelport.engines.files import as_file
+from modelport.types import Artifact, Feeds, Outputs
+
+
+class TractSession(Session):
+    """One thread: tract's Python has no setting for more."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        super().__init__(artifact.signature, artifact.engine)
+        with ExitStack() as stack:
+            path = as_file(artifact.files["model"], "model.nnef.tar", stack)
+            reader = tract.nnef().with_tract_extra().with_onnx()
+            self._runnable = reader.load(str(path)).into_runnable()
+
+    def _run(self, feeds: Feeds) -> Outputs:
+        inputs = [np.ascontiguousarray(feeds[spec.name]) for spec in self.signature.inputs]
+        results = self._runnable.run(inputs)
+        return {
+            spec.name: result.to_numpy().copy()
+            for spec, result in zip(self.signature.outputs, results, strict=True)
+        }
+
+    def _close(self) -> None:
+        del self._runnable

@@ -1,0 +1,58 @@
+"""A session whose engine runs in a worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modelport.engines.base import Session
+from modelport.engines.workers import wire
+from modelport.engines.workers.process import Worker, limit_s
+from modelport.types import Artifact, Feeds, Outputs
+
+LOAD_S = 300.0
+RUN_S = 120.0
+"""How long loading and one run may take before the engine counts as hung."""
+
+
+class RemoteSession(Session):
+    """Feeds go into shared memory and outputs come out of it; a crash is an error of this session.
+
+    Args:
+        python: the interpreter of the engine's own environment; None for this one.
+        memory_bytes: most memory that the worker may take; None for no limit.
+    """
+
+    def __init__(
+        self, artifact: Artifact, threads: int, python: Path | None, memory_bytes: int | None = None
+    ) -> None:
+        self._folder = wire.memory_folder()
+        self._worker = Worker(artifact.engine, python)
+        try:
+            if memory_bytes is not None:
+                self._worker.ask({"do": "limit", "bytes": memory_bytes}, "starting", LOAD_S)
+            self._worker.ask(
+                {
+                    "do": "load",
+                    "artifact": wire.artifact_to_json(artifact),
+                    "threads": threads,
+                    "folder": self._folder.name,
+                },
+                "loading",
+                limit_s(LOAD_S),
+            )
+        except BaseException:
+            self._worker.close()
+            self._folder.cleanup()
+            raise
+        super().__init__(artifact.signature, artifact.engine)
+        self._feeds = wire.Block(Path(self._folder.name), "feeds")
+        self._view = wire.View()
+
+    def _run(self, feeds: Feeds) -> Outputs:
+        message = {"do": "run", "feeds": self._feeds.put(feeds)}
+        answer = self._worker.ask(message, "running", limit_s(RUN_S))
+        return {name: array.copy() for name, array in self._view.get(answer["outputs"]).items()}
+
+    def _close(self) -> None:
+        self._worker.close()
+        self._folder.cleanup()
