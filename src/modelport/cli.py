@@ -10,7 +10,18 @@ import typer
 from rich.text import Text
 
 from modelport import __version__
-from modelport.commands import bundles, check, deploy, edit, engines, export, graphs, lists, surgery, view
+from modelport.commands import (
+    bundles,
+    check,
+    deploy,
+    edit,
+    engines,
+    export,
+    graphs,
+    lists,
+    surgery,
+    view,
+)
 from modelport.commands.common import err, out
 from modelport.errors import ModelportError
 

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
@@ -42,7 +43,8 @@ from modelport.deployment.package import (
 )
 from modelport.engines import ENGINES
 from modelport.engines.base import Session
-from modelport.errors import UsageError
+from modelport.engines.routes import PROGRAM
+from modelport.errors import ModelportError, UsageError
 from modelport.frontends import ExportOptions, LoadedSource, open_source
 from modelport.graph.query import operator_counts, signature_of
 from modelport.machine import describe_machine, versions
@@ -57,7 +59,7 @@ from modelport.runtime.tasks import TASKS
 from modelport.tailoring import Tailor
 from modelport.tune.select import Candidate, select
 from modelport.types import Outputs, Signature
-from modelport.variants import Compiled, compile_all, plan
+from modelport.variants import Compiled, Plan, Program, compile_all, plan
 from modelport.verify.compare import Fidelity, compare, run_all
 
 if TYPE_CHECKING:
@@ -110,7 +112,8 @@ def deploy(
             there is no int8.
         verification: such a folder, for measuring fidelity; by default the calibration data.
         budget: largest accepted loss of fidelity, as a share (0.01) or in words (`"1%"`).
-        engines, precisions: names to try; by default all that this machine has.
+        engines: names to try, or `["all"]`; by default ONNX Runtime and OpenVINO where they are.
+        precisions: names to try; by default those that each engine has.
         transforms, task, labels, licence, name, output_names: override those of the `Source`; labels
             may be a file with one to a line.
         opset: version of the standard operators to export; overrides that of `export`.
@@ -131,6 +134,7 @@ def deploy(
     output, share = Path(output), parse_budget(budget)
     options = _options(export, opset, output_names)
     with staged(output, overwrite=overwrite) as stage, ExitStack() as sessions:
+        scratch = Path(sessions.enter_context(TemporaryDirectory(prefix="modelport-")))
         with progress.stage("Open the source"):
             loaded = open_source(
                 source, inputs=inputs, weights=weights, options=options, transforms=transforms,
@@ -138,7 +142,7 @@ def deploy(
                 rewrites=tuple(rewrites) or None, examples=examples, operators=operators,
             )  # fmt: skip
             decoder = TASKS.get(loaded.source.task)
-            plans = plan(engines, precisions, threads)
+            plans = plan(engines, precisions, threads, direct=bool(loaded.exporters) and not edits)
         with progress.stage("Export, and prove the export"):
             made = export_proven(loaded, progress.detail)
             loaded = edited(loaded, made.graph, edits)
@@ -158,6 +162,7 @@ def deploy(
                 compile_all(
                     optimized.model, plans, data.calibration, stage / "artifacts",
                     progress.detail, tailor,
+                    _program(loaded, exported, plans, bool(edits), scratch),
                 )
             )  # fmt: skip
             optimized = replace(optimized, records=[*optimized.records, *tailor.records])
@@ -183,6 +188,23 @@ def deploy(
             finish(stage, manifest, output)
             show_report_beside(stage, output)
     return Bundle(output)
+
+
+def _program(
+    loaded: LoadedSource, exported: ir.Model, plans: Sequence[Plan], edited: bool, folder: Path
+) -> Program | None:
+    """What torch.export captures, where a plan needs it."""
+    if not any(item.route == PROGRAM for item in plans):
+        return None
+    signature = signature_of(exported)
+    if edited:
+        return Program(signature, problem="edits change the graph alone")
+    path = folder / "model.pt2"
+    try:
+        written = loaded.write_program(path)
+    except ModelportError as error:
+        return Program(signature, problem=str(error))
+    return Program(signature, path) if written else Program(signature)
 
 
 def _options(

@@ -25,7 +25,7 @@ Feeds: TypeAlias = Mapping[str, Array]
 Outputs: TypeAlias = dict[str, Array]
 """One array for each output of a signature, by name. The receiver owns the buffers."""
 
-PRECISIONS = ("fp32", "bf16", "int8")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 """Arithmetic of a variant, from the closest to the source to the furthest."""
 
 

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from modelport.engines import ENGINES
 from modelport.engines.base import Engine
+from modelport.engines.routes import GRAPH, PROGRAM
 from modelport.errors import EngineError, ModelportError, UsageError
 from modelport.graph import operators
 from modelport.optimization import run_unverified
@@ -20,22 +21,47 @@ from modelport.quantize import SCHEMES
 from modelport.quantize.nncf import applies, quantize
 from modelport.quantize.schemes import Scheme
 from modelport.tailoring import Tailor
-from modelport.types import PRECISIONS, Artifact, Feeds, Target
+from modelport.types import PRECISIONS, Artifact, Feeds, Signature, Target
 
 QUANTIZED = "int8"
+OWN = "own"
+"""What the rules of an engine say that quantizes by itself."""
+
+ALL = "all"
+"""In place of names: every engine that this machine has."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A variant to try: engine, precision, and the scheme where the precision is int8."""
+    """A variant to try: engine, precision, route, and the scheme where we quantize the graph."""
 
     engine: str
     target: Target
     scheme: Scheme | None = None
+    route: str = GRAPH
 
     @property
     def name(self) -> str:
-        return f"{self.engine}-{self.scheme.name if self.scheme else self.target.precision}"
+        return f"{self.engine}-{self.kind}"
+
+    @property
+    def kind(self) -> str:
+        kind = self.scheme.name if self.scheme else self.target.precision
+        return f"{kind}-direct" if self.route == PROGRAM else kind
+
+
+@dataclass(frozen=True)
+class Program:
+    """What torch.export captured, for engines that need no graph.
+
+    Attributes:
+        path: a `.pt2` file; None where there is none.
+        problem: why there is none, in words.
+    """
+
+    signature: Signature
+    path: Path | None = None
+    problem: str = "the source is no PyTorch program"
 
 
 @dataclass(frozen=True)
@@ -48,28 +74,50 @@ class Compiled:
 
 
 def plan(
-    engines: Sequence[str] | None, precisions: Sequence[str] | None, threads: int
+    engines: Sequence[str] | None,
+    precisions: Sequence[str] | None,
+    threads: int,
+    *,
+    direct: bool = True,
 ) -> list[Plan]:
-    """Every combination of the engines, precisions and schemes asked for.
+    """Every combination of the engines, precisions, routes and schemes asked for.
+
+    Args:
+        engines: names, or `all`; by default those that a deployment considers.
+        precisions: by default those that the engine knows.
+        direct: whether to take the engine's own way from PyTorch too, where it has a graph's as well.
 
     Raises:
         UsageError: for a name that does not exist.
     """
-    wanted = list(precisions or PRECISIONS)
-    for precision in wanted:
+    for precision in precisions or ():
         if precision not in PRECISIONS:
             raise UsageError(
                 f"There is no precision {precision!r}", expected=f"one of {', '.join(PRECISIONS)}"
             )
-    names = list(engines) if engines else [n for n in ENGINES if ENGINES.get(n).deployable]
-    plans = []
-    for name in names:
-        ENGINES.get(name)
-        for precision in wanted:
-            target = Target(precision=precision, threads=threads)
-            schemes = [SCHEMES.get(s) for s in SCHEMES] if precision == QUANTIZED else [None]
-            plans += [Plan(name, target, scheme) for scheme in schemes]
-    return plans
+    return [
+        item
+        for name in _names(engines)
+        for precision in precisions or ENGINES.get(name).precisions
+        for item in _plans(ENGINES.get(name), Target(precision=precision, threads=threads), direct)
+    ]
+
+
+def _names(engines: Sequence[str] | None) -> list[str]:
+    if engines is None or not engines:
+        return [name for name in ENGINES if ENGINES.get(name).deployable]
+    if list(engines) == [ALL]:
+        members = {name: ENGINES.get(name) for name in ENGINES}
+        return [n for n, e in members.items() if not e.for_tests and e.available() is None]
+    return list(engines)
+
+
+def _plans(engine: Engine, target: Target, direct: bool) -> list[Plan]:
+    """One for each scheme where we quantize the graph, one for each route where nobody does."""
+    if target.precision == QUANTIZED and engine.rules.quantization != OWN:
+        return [Plan(engine.name, target, SCHEMES.get(name)) for name in SCHEMES]
+    routes = engine.routes if direct else engine.routes[:1]
+    return [Plan(engine.name, target, route=route) for route in routes]
 
 
 def compile_all(
@@ -79,6 +127,7 @@ def compile_all(
     directory: Path,
     announce: Callable[[str], None],
     tailor: Tailor | None = None,
+    program: Program | None = None,
 ) -> Iterator[Compiled]:
     """Compiles the plans one by one; a plan that cannot be served says why and stops nobody.
 
@@ -87,6 +136,7 @@ def compile_all(
 
     Args:
         tailor: runs the passes of each engine, and keeps the record of them.
+        program: for plans of the direct route.
     """
     tailor = tailor or Tailor()
     quantized: dict[str, ir.Model | str] = {}
@@ -99,12 +149,15 @@ def compile_all(
                 made = quantized[item.scheme.name] = _quantized(model, item.scheme, calibration)
             if isinstance(made, str):
                 problem = made
+        if problem is None and item.route == PROGRAM:
+            yield _compiled_directly(item, program, calibration, directory)
+            continue
         if problem is not None:
             yield Compiled(item, problem=problem)
             continue
         graph = model if item.scheme is None else quantized[item.scheme.name]
         assert isinstance(graph, ir.Model)
-        yield _compiled(item, graph, directory, tailor)
+        yield _compiled(item, graph, directory, tailor, calibration)
 
 
 def _quantized(model: ir.Model, scheme: Scheme, calibration: Sequence[Feeds]) -> ir.Model | str:
@@ -123,23 +176,58 @@ def _quantized(model: ir.Model, scheme: Scheme, calibration: Sequence[Feeds]) ->
         return str(error)
 
 
-def _compiled(item: Plan, graph: ir.Model, directory: Path, tailor: Tailor) -> Compiled:
-    kind = item.scheme.name if item.scheme else item.target.precision
-    folder = directory / f"{item.engine}-{kind}"
+def _compiled_directly(
+    item: Plan, program: Program | None, calibration: Sequence[Feeds], directory: Path
+) -> Compiled:
+    if program is None or program.path is None:
+        problem = "the source is no PyTorch program" if program is None else program.problem
+        return Compiled(item, problem=f"{item.engine} was to compile PyTorch, but {problem}")
+    folder = directory / item.name
     folder.mkdir(parents=True)
     engine = ENGINES.get(item.engine)
+    feeds = _own_calibration(item, calibration)
     try:
-        return Compiled(item, _artifact(engine, graph, item.target, folder, tailor))
+        return Compiled(
+            item,
+            engine.compile_program(program.path, program.signature, item.target, folder, feeds),
+        )
+    except ModelportError as error:
+        return Compiled(item, problem=str(error))
+
+
+def _own_calibration(item: Plan, calibration: Sequence[Feeds]) -> Sequence[Feeds]:
+    return calibration if item.target.precision == QUANTIZED and item.scheme is None else ()
+
+
+def _compiled(
+    item: Plan,
+    graph: ir.Model,
+    directory: Path,
+    tailor: Tailor,
+    calibration: Sequence[Feeds],
+) -> Compiled:
+    folder = directory / item.name
+    folder.mkdir(parents=True)
+    engine = ENGINES.get(item.engine)
+    feeds = _own_calibration(item, calibration)
+    try:
+        return Compiled(item, _artifact(engine, graph, item.target, folder, tailor, feeds))
     except ModelportError as error:
         reason = operators.lacking(graph, engine.name)
         return Compiled(item, problem=str(error) if reason is None else ". ".join(reason))
 
 
 def _artifact(
-    engine: Engine, graph: ir.Model, target: Target, folder: Path, tailor: Tailor
+    engine: Engine,
+    graph: ir.Model,
+    target: Target,
+    folder: Path,
+    tailor: Tailor,
+    calibration: Sequence[Feeds],
 ) -> Artifact:
     """A library may have a kernel for what would be taken apart, so that is first left whole."""
     if operators.declared(graph, engine.name):
         with suppress(EngineError):
             return engine.compile(tailor.fit(graph, engine, needs=()), target, folder)
-    return engine.compile(tailor.fit(graph, engine, engine.rules.legalize), target, folder)
+    fitted = tailor.fit(graph, engine, engine.rules.legalize)
+    return engine.compile(fitted, target, folder, calibration)

@@ -16,6 +16,7 @@ import pytest
 
 from modelport.engines import ENGINES
 from modelport.engines.base import Engine, Session
+from modelport.engines.routes import GRAPH
 from modelport.engines.scratch import opened
 from modelport.errors import EngineError, EngineUnavailableError, FeedsError
 from modelport.feeds import random_feeds
@@ -164,6 +165,8 @@ def engine_or_skip(name: str, precision: str = "fp32") -> Engine:
     reason = engine.refuses(Target(precision=precision))
     if reason is not None:
         pytest.skip(f"{name} at {precision}: {reason}")
+    if GRAPH not in engine.routes:
+        pytest.skip(f"{name} compiles PyTorch programs alone; see test_networks")
     return engine
 
 

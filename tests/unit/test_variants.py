@@ -29,9 +29,9 @@ def test_passes_that_an_engine_asks_for_run_before_its_compiler(
     seen: list[ir.Model] = []
     compiler = type(engine)._compile
 
-    def spy(self, model, target, directory):
+    def spy(self, model, target, directory, calibration):
         seen.append(model)
-        return compiler(self, model, target, directory)
+        return compiler(self, model, target, directory, calibration)
 
     monkeypatch.setattr(type(engine), "_compile", spy)
     wanted = replace(engine.rules, legalize=("remove_identities",))

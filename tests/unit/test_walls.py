@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import modelport
+from modelport.engines import ENGINES
+from modelport.engines.base import Engine
 
 ROOT = Path(modelport.__file__).parent
 COMPILER_SIDE = {"torch", "onnx", "onnx_ir", "onnxscript"} | {
@@ -100,17 +102,28 @@ def test_production_side_never_sees_the_compiler(room: str) -> None:
     assert broken == set()
 
 
+CONTRACT = ("base", "libraries", "files", "routes", "conversion", "converting")
+"""Modules of `engines` that belong to no engine and that each may use."""
+
+
 def test_sessions_see_only_the_contract_and_their_library() -> None:
-    sessions = {p: names for p, names in _under("engines/").items() if p.endswith("/session.py")}
-    assert sessions
-    for path, names in sessions.items():
-        library = path.split("/")[1]
+    """Converters too: both may run in an environment that has nothing but the engine."""
+    found = {
+        path: names
+        for path, names in _under("engines/").items()
+        if path.endswith(("/session.py", "/convert.py"))
+    }
+    assert found
+    for path, names in found.items():
+        own = f"modelport.engines.{path.split('/')[1]}"
+        libraries = {(engine.module or "").split(".")[0] for engine in _engines_in(own)}
         allowed = (
             "modelport.types",
             "modelport.errors",
-            "modelport.engines.base",
-            "modelport.engines.libraries",
-            library,
+            own,
+            *(f"modelport.engines.{name}" for name in CONTRACT),
+            *libraries,
+            *(name for engine in _engines_in(own) for name in engine.also_imports),
             "numpy",
         )
         foreign = {
@@ -136,9 +149,13 @@ def test_engines_never_see_each_other() -> None:
         for name in names:
             if _is(name, "modelport.engines"):
                 other = name.removeprefix("modelport.engines").strip(".").split(".")[0]
-                assert other in ("base", "libraries", "Engine", "ENGINES", own), (
-                    f"{path} imports {name}"
-                )
+                shared = (*CONTRACT, "batches", "cache", "environments", "workers")
+                assert other in (*shared, "Engine", "ENGINES", own), f"{path} imports {name}"
+
+
+def _engines_in(package: str) -> list[Engine]:
+    members = [ENGINES.get(name) for name in ENGINES]
+    return [each for each in members if type(each).__module__.startswith(package)]
 
 
 @pytest.mark.parametrize("room", ["verify", "profile", "tune"])

@@ -23,6 +23,7 @@ import numpy as np
 
 from modelport.engines.batches import batched
 from modelport.engines.environments import environment_of
+from modelport.engines.routes import GRAPH, PROGRAM
 from modelport.errors import EngineError, EngineUnavailableError, ModelportError
 from modelport.types import Artifact, Feeds, Outputs, Signature, Target
 
@@ -36,7 +37,9 @@ class Rules:
 
     Attributes:
         opsets: the oldest and the newest opset of the standard domain it reads.
-        quantization: how it wants quantized graphs, `qdq` or None where it takes none.
+        quantization: how it wants quantized graphs: `qdq`; `own` where its converter quantizes by
+            itself, from calibration feeds where it needs them; None where it takes none.
+        free_sizes: whether sizes may stay free; False where every size must be a number.
         legalize: names of passes that must run before its compiler.
         source: where these facts come from.
         operators: table of what it takes, as `benchmarks/operator_coverage.py` measures it.
@@ -44,6 +47,7 @@ class Rules:
 
     opsets: tuple[int, int]
     quantization: str | None = None
+    free_sizes: bool = True
     legalize: tuple[str, ...] = ()
     source: str = ""
     operators: Path | None = None
@@ -174,10 +178,14 @@ class Engine(ABC):
     """Distribution to install; None where modelport itself is enough."""
     module: ClassVar[str | None] = None
     """Module whose presence shows that the distribution is installed."""
+    also_imports: ClassVar[tuple[str, ...]] = ()
+    """Other packages that its converter or session needs: torch, a converter's own distribution."""
     extra: ClassVar[str | None] = None
     """The extra of modelport that installs it; None where modelport itself requires it."""
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     rules: ClassVar[Rules]
+    routes: ClassVar[tuple[str, ...]] = (GRAPH,)
+    """What it compiles: the graph, the program that torch.export captured, or either."""
     deployable: ClassVar[bool] = True
     """Whether `deploy` considers it unless told otherwise."""
     for_tests: ClassVar[bool] = False
@@ -227,16 +235,58 @@ class Engine(ABC):
         except PackageNotFoundError:
             return ""
 
-    def compile(self, model: ir.Model, target: Target, directory: Path) -> Artifact:
+    def compile(
+        self,
+        model: ir.Model,
+        target: Target,
+        directory: Path,
+        calibration: Sequence[Feeds] = (),
+    ) -> Artifact:
         """Compiles the model into files below `directory`, which exists and is empty.
+
+        Args:
+            calibration: feeds for an engine that quantizes by itself.
 
         Raises:
             EngineUnavailableError: where the engine cannot serve the target on this machine.
             EngineError: where the engine refuses the model; its own words are in the message.
         """
         self._demand(target)
+        if GRAPH not in self.routes:
+            raise EngineUnavailableError(
+                f"{self.name} compiles PyTorch programs, and this model is only a graph",
+                hint="Deploy the nn.Module itself, or choose another engine with --engines",
+            )
+        from modelport.graph.query import signature_of
+
+        self._demand_sizes(signature_of(model))
         with self._speaking("compiling"):
-            return self._compile(model, target, directory)
+            return self._compile(model, target, directory, calibration)
+
+    def compile_program(
+        self,
+        program: Path,
+        signature: Signature,
+        target: Target,
+        directory: Path,
+        calibration: Sequence[Feeds] = (),
+    ) -> Artifact:
+        """Compiles what torch.export captured, without a graph between.
+
+        Args:
+            program: a `.pt2` whose inputs and outputs stand in the signature's order.
+            calibration: feeds for an engine that quantizes by itself.
+
+        Raises:
+            EngineUnavailableError: where the engine has no such route, or cannot serve the target.
+            EngineError: where it refuses the program; its own words are in the message.
+        """
+        self._demand(target)
+        if PROGRAM not in self.routes:
+            raise EngineUnavailableError(f"{self.name} takes graphs, not PyTorch programs")
+        self._demand_sizes(signature)
+        with self._speaking("compiling"):
+            return self._compile_program(program, signature, target, directory, calibration)
 
     def load(
         self,
@@ -283,7 +333,7 @@ class Engine(ABC):
         from modelport.engines.workers.remote import RemoteSession
 
         python = None if self.runs_here() else self.own_python()
-        return RemoteSession(artifact, threads, python, memory_bytes)
+        return RemoteSession(artifact, threads, None, python=python, memory_bytes=memory_bytes)
 
     def open_in_memory(self, model: ir.Model, target: Target) -> Session | None:
         """A session that shares the weights of the model, which must outlive it and stay as it is.
@@ -308,6 +358,14 @@ class Engine(ABC):
                 hint="`modelport engines` lists the engines of this machine",
             )
 
+    def _demand_sizes(self, signature: Signature) -> None:
+        free = [str(spec) for spec in signature.inputs if not spec.is_static]
+        if free and not self.rules.free_sizes:
+            raise EngineError(
+                f"{self.name} takes fixed sizes only, and {', '.join(free)} has free ones",
+                hint="Give numbers in --input, or fix them with modelport edit --set-input",
+            )
+
     @contextlib.contextmanager
     def _speaking(self, doing: str) -> Iterator[None]:
         """Lets the engine's own exception reach the user, under our name."""
@@ -319,7 +377,19 @@ class Engine(ABC):
             raise EngineError(f"{self.name} failed while {doing}: {first_words(error)}") from error
 
     @abstractmethod
-    def _compile(self, model: ir.Model, target: Target, directory: Path) -> Artifact: ...
+    def _compile(
+        self, model: ir.Model, target: Target, directory: Path, calibration: Sequence[Feeds]
+    ) -> Artifact: ...
+
+    def _compile_program(
+        self,
+        program: Path,
+        signature: Signature,
+        target: Target,
+        directory: Path,
+        calibration: Sequence[Feeds],
+    ) -> Artifact:
+        raise NotImplementedError
 
     @abstractmethod
     def _load(self, artifact: Artifact, threads: int) -> Session: ...

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import numpy as np
+
+from modelport.engines.routes import GRAPH
 from modelport.engines.workers import wire
 from modelport.errors import EngineError
-from modelport.types import Signature, Target
+from modelport.types import Array, Signature, Target
 
-GRAPH, PROGRAM = "graph", "program"
-"""Routes to an engine: through the graph, an ONNX file; from the program that torch.export captured."""
+CALIBRATION = "calibration"
+"""Folder beside the source that has one `.npz` for each feed, arrays by name of input."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,15 @@ class Conversion:
             "route": self.route,
             "settings": dict(self.settings),
         }
+
+    def calibration(self) -> list[dict[str, Array]]:
+        """Feeds to quantize with; none where nobody gave any."""
+        folder = self.source.parent / CALIBRATION
+        feeds = []
+        for path in sorted(folder.glob("*.npz")):
+            with np.load(path, allow_pickle=False) as found:
+                feeds.append({name: found[name] for name in found.files})
+        return feeds
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Conversion:

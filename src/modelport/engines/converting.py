@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
+import sys
 import tempfile
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from modelport.engines.base import Engine
+import numpy as np
+
+from modelport.engines.base import Engine, Session
 from modelport.engines.cache import through_cache
-from modelport.engines.conversion import GRAPH, PROGRAM, Conversion, Converted
-from modelport.errors import EngineError, EngineUnavailableError
-from modelport.types import Artifact, Blob, Signature, Target
+from modelport.engines.conversion import CALIBRATION, Conversion, Converted
+from modelport.engines.routes import GRAPH, PROGRAM
+from modelport.errors import EngineError
+from modelport.types import Artifact, Blob, Feeds, Signature, Target
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+    from modelport.engines.workers.process import Worker
 
 
 class ConvertingEngine(Engine):
@@ -25,9 +35,10 @@ class ConvertingEngine(Engine):
     becomes an error of this engine.
     """
 
-    routes: ClassVar[tuple[str, ...]] = (GRAPH,)
     limit_s: ClassVar[float] = 900.0
     """How long a conversion may take."""
+
+    _kept: Worker | None = None
 
     @abstractmethod
     def convert(self, job: Conversion) -> Converted:
@@ -37,39 +48,43 @@ class ConvertingEngine(Engine):
         """What the converter must know beside the job; part of the cache's key."""
         return {}
 
-    def _compile(self, model: ir.Model, target: Target, directory: Path) -> Artifact:
+    @contextmanager
+    def one_worker(self) -> Iterator[None]:
+        """Conversions and sessions share a worker meanwhile; for thousands of small models."""
+        from modelport.engines.workers.process import Worker
+
+        with Worker(self.name, self.own_python()) as self._kept:
+            try:
+                yield
+            finally:
+                self._kept = None
+
+    def _compile(
+        self, model: ir.Model, target: Target, directory: Path, calibration: Sequence[Feeds]
+    ) -> Artifact:
         from modelport.graph.io import save_with_weights
         from modelport.graph.query import signature_of
 
-        if GRAPH not in self.routes:
-            raise EngineUnavailableError(
-                f"{self.name} compiles PyTorch programs, and this model is only a graph",
-                hint="Deploy the nn.Module itself, or choose another engine with --engines",
-            )
         with tempfile.TemporaryDirectory(prefix="modelport-") as scratch:
             file = save_with_weights(model, Path(scratch), name="model")["model"]
+            _write_calibration(calibration, Path(scratch))
             told = self.settings(model, target)
             job = Conversion(file, signature_of(model), target, directory, GRAPH, told)
             return self._artifact(job)
 
-    def compile_program(
-        self, program: Path, signature: Signature, target: Target, directory: Path
+    def _compile_program(
+        self,
+        program: Path,
+        signature: Signature,
+        target: Target,
+        directory: Path,
+        calibration: Sequence[Feeds],
     ) -> Artifact:
-        """Compiles what torch.export captured, without a graph between.
-
-        Args:
-            program: a `.pt2` alone in its folder; inputs and outputs stand in the signature's order.
-
-        Raises:
-            EngineUnavailableError: where the engine has no such route, or cannot serve the target.
-            EngineError: where it refuses the program.
-        """
-        self._demand(target)
-        if PROGRAM not in self.routes:
-            raise EngineUnavailableError(f"{self.name} takes graphs, not PyTorch programs")
         told = self.settings(None, target)
-        with self._speaking("compiling"):
-            return self._artifact(Conversion(program, signature, target, directory, PROGRAM, told))
+        with tempfile.TemporaryDirectory(prefix="modelport-") as scratch:
+            file = _linked(program, Path(scratch) / "model.pt2")
+            _write_calibration(calibration, Path(scratch))
+            return self._artifact(Conversion(file, signature, target, directory, PROGRAM, told))
 
     def _artifact(self, job: Conversion) -> Artifact:
         made_by = {"engine": self.name, "version": self.version(), **self._made_by()}
@@ -85,17 +100,47 @@ class ConvertingEngine(Engine):
         )
 
     def _made_by(self) -> dict[str, str]:
+        """The converter's own code too: an entry must not outlive a correction of it."""
         from modelport import __version__
 
-        return {"modelport": __version__}
+        folder = Path(sys.modules[type(self).__module__].__file__ or "").parent
+        code = hashlib.sha256()
+        for path in sorted(folder.glob("*.py")):
+            code.update(path.read_bytes())
+        return {"modelport": __version__, "code": code.hexdigest()}
 
     def _in_worker(self, job: Conversion) -> Converted:
         from modelport.engines.workers.process import Worker, limit_s
 
-        with Worker(self.name, self.own_python()) as worker:
+        kept = self._kept
+        with Worker(self.name, self.own_python()) if kept is None else nullcontext(kept) as worker:
             answer = worker.ask(
                 {"do": "convert", "engine": self.name, "job": job.to_json()},
                 "converting",
                 limit_s(self.limit_s),
             )
         return Converted(answer["files"], answer["options"])
+
+    def _open_in_worker(
+        self, artifact: Artifact, threads: int, memory_bytes: int | None
+    ) -> Session:
+        from modelport.engines.workers.remote import RemoteSession
+
+        if self._kept is not None:
+            return RemoteSession(artifact, threads, self._kept)
+        return super()._open_in_worker(artifact, threads, memory_bytes)
+
+
+def _write_calibration(feeds: Sequence[Feeds], folder: Path) -> None:
+    for index, feed in enumerate(feeds):
+        (folder / CALIBRATION).mkdir(exist_ok=True)
+        np.savez(folder / CALIBRATION / f"{index:05}.npz", allow_pickle=False, **dict(feed))
+
+
+def _linked(path: Path, place: Path) -> Path:
+    """The file alone in a folder, without a copy where the system can."""
+    try:
+        place.symlink_to(path.resolve())
+    except OSError:
+        shutil.copyfile(path, place)
+    return place

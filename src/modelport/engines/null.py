@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -21,7 +22,9 @@ class Null(Engine):
     deployable: ClassVar[bool] = False
     for_tests: ClassVar[bool] = True
 
-    def _compile(self, model: ir.Model, target: Target, directory: Path) -> Artifact:
+    def _compile(
+        self, model: ir.Model, target: Target, directory: Path, calibration: Sequence[Feeds]
+    ) -> Artifact:
         from modelport.graph.query import signature_of
 
         return Artifact(engine=self.name, signature=signature_of(model), files={})

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from modelport.types import Feeds, Outputs
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import onnx_ir as ir
 
     from modelport.engines.base import Session
@@ -83,6 +85,17 @@ class LoadedSource(ABC):
     @abstractmethod
     def to_graph(self, exporter: str | None = None) -> ir.Model:
         """Exports the model; by default with the first of its exporters."""
+
+    def write_program(self, path: Path) -> bool:
+        """Writes what torch.export captures to a `.pt2`, for engines that need no graph.
+
+        Its inputs and outputs stand in the order of the exported graph's. False where the source is no
+        PyTorch program.
+
+        Raises:
+            ExportError: naming the line of the user's code that stops it.
+        """
+        return False
 
     @abstractmethod
     def oracle(self, graph: ir.Model) -> Session:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
@@ -38,6 +39,12 @@ def export(job: Job) -> ir.Model:
         model = translate(rewrites.decompose(program), job, opset, rewrites.translations)
         job.note(rewrites.fired)
         return model
+
+
+def write_program(job: Job, path: Path) -> None:
+    """Writes what `torch.export` captures, under the rewrites of functions and modules alone."""
+    with job.rewritten(TORCH_EXPORT), explaining(job.adapter), quiet():
+        torch.export.save(capture(job.adapter, job.specs, job.examples), path)
 
 
 def check_opset(opset: int | None) -> int:

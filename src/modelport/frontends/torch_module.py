@@ -120,7 +120,22 @@ class TorchModule(LoadedSource):
         raise AssertionError("unreachable")
 
     def to_graph(self, exporter: str | None = None) -> ir.Model:
-        job = Job(
+        job = self._job()
+        model = self._export(job, exporter or self.exporters[0])
+        self.fired = job.fired
+        return model
+
+    def write_program(self, path: Path) -> bool:
+        if TORCH_EXPORT not in self.exporters:
+            return False
+        from modelport.frontends import torch_export
+
+        torch_export.write_program(self._job(), path)
+        return True
+
+    def _job(self) -> Job:
+        self.adapter.fixed = readable(self.adapter.module, self._trial.changing)
+        return Job(
             self.adapter,
             self.specs,
             self._tensors(self._traced_feeds()),
@@ -130,10 +145,6 @@ class TorchModule(LoadedSource):
             engine=self.options.engine,
             rewrites=self.source.rewrites,
         )
-        self.adapter.fixed = readable(self.adapter.module, self._trial.changing)
-        model = self._export(job, exporter or self.exporters[0])
-        self.fired = job.fired
-        return model
 
     def _export(self, job: Job, exporter: str) -> ir.Model:
         if exporter == TORCH_EXPORT:

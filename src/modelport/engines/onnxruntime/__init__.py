@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from modelport.engines.base import Engine, Rules, Session
-from modelport.types import Artifact, Target
+from modelport.types import Artifact, Feeds, Target
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -29,7 +30,9 @@ class OnnxRuntime(Engine):
             return "ONNX Runtime's CPU provider has no bfloat16 convolutions or matrix products"
         return super().refuses(target)
 
-    def _compile(self, model: ir.Model, target: Target, directory: Path) -> Artifact:
+    def _compile(
+        self, model: ir.Model, target: Target, directory: Path, calibration: Sequence[Feeds]
+    ) -> Artifact:
         from modelport.engines.onnxruntime.compile import compile_model
 
         return compile_model(model, directory)

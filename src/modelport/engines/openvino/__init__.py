@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from modelport.engines.base import Engine, Rules, Session
-from modelport.types import Artifact, Target
+from modelport.types import Artifact, Feeds, Target
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -36,7 +37,9 @@ class OpenVino(Engine):
                 reason = "this processor has no bfloat16 instructions"
         return reason
 
-    def _compile(self, model: ir.Model, target: Target, directory: Path) -> Artifact:
+    def _compile(
+        self, model: ir.Model, target: Target, directory: Path, calibration: Sequence[Feeds]
+    ) -> Artifact:
         from modelport.engines.openvino.compile import compile_model
 
         return compile_model(model, target, directory)

@@ -1,40 +1,43 @@
-"""Reads ONNX with tract, and writes the network as it stands after tract's own simplification."""
+"""Reads ONNX with tract, and writes the network as it stands after tract's own simplification.
+
+That form, NNEF, loads faster; a few of tract's operators cannot be written in it, and then the ONNX
+file itself is kept, now that tract is known to take it.
+"""
 
 from __future__ import annotations
+
+import shutil
 
 import tract
 
 from modelport.engines.conversion import Conversion, Converted
-from modelport.types import Dim, TensorSpec
+from modelport.errors import EngineError
 
-FILE = "model.nnef.tar"
-
-_TYPES = {
-    "float32": "f32", "float64": "f64", "float16": "f16", "int64": "i64", "int32": "i32",
-    "int16": "i16", "int8": "i8", "uint8": "u8", "bool": "bool",
-}  # fmt: skip
+NNEF, ONNX = "model.nnef.tar", "model.onnx"
 
 
 def convert(job: Conversion) -> Converted:
     model = tract.onnx().load(job.source)
-    symbols: dict[str, str] = {}
-    for index, spec in enumerate(job.signature.inputs):
-        model.set_input_fact(index, _fact(spec, symbols))
     for index in range(model.output_count()):
         model.set_output_fact(index, None)  # what the file claims may be less than tract finds
     typed = model.into_model()
-    writer = tract.nnef().with_tract_extra().with_onnx()
-    writer.write_model_to_tar(typed, str(job.directory / FILE))
-    return Converted({"model": FILE})
+    try:
+        writer = tract.nnef().with_tract_extra().with_onnx()
+        writer.write_model_to_tar(typed, str(job.directory / NNEF))
+    except tract.TractError as error:
+        if "No serializer" not in str(error):
+            raise
+        return _as_it_came(job)
+    return Converted({"model": NNEF}, {"format": "nnef"})
 
 
-def _fact(spec: TensorSpec, symbols: dict[str, str]) -> str:
-    """A shape as tract spells it, `N,3,224,224,f32`; sizes of one name are one symbol."""
-    sizes = []
-    for axis, size in enumerate(spec.shape):
-        if isinstance(size, Dim):
-            key = size.name or f"{spec.name}:{axis}"
-            sizes.append(symbols.setdefault(key, f"S{len(symbols)}"))
-        else:
-            sizes.append(str(size))
-    return ",".join([*sizes, _TYPES.get(spec.dtype, spec.dtype)])
+def _as_it_came(job: Conversion) -> Converted:
+    (job.directory / NNEF).unlink(missing_ok=True)
+    weights = job.source.with_name(f"{job.source.name}.data")
+    if weights.exists():
+        raise EngineError(
+            "tract can keep this model only as ONNX, and its weights are too large for one file",
+            hint="Choose another engine with --engines",
+        )
+    shutil.copyfile(job.source, job.directory / ONNX)
+    return Converted({"model": ONNX}, {"format": "onnx"})

@@ -18,9 +18,13 @@ class TractSession(Session):
     def __init__(self, artifact: Artifact) -> None:
         super().__init__(artifact.signature, artifact.engine)
         with ExitStack() as stack:
-            path = as_file(artifact.files["model"], "model.nnef.tar", stack)
-            reader = tract.nnef().with_tract_extra().with_onnx()
-            self._runnable = reader.load(str(path)).into_runnable()
+            if artifact.options["format"] == "onnx":
+                path = as_file(artifact.files["model"], "model.onnx", stack)
+                model = tract.onnx().load(str(path)).into_model()
+            else:
+                path = as_file(artifact.files["model"], "model.nnef.tar", stack)
+                model = tract.nnef().with_tract_extra().with_onnx().load(str(path))
+            self._runnable = model.into_runnable()
 
     def _run(self, feeds: Feeds) -> Outputs:
         inputs = [np.ascontiguousarray(feeds[spec.name]) for spec in self.signature.inputs]

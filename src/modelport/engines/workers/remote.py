@@ -18,15 +18,22 @@ class RemoteSession(Session):
     """Feeds go into shared memory and outputs come out of it; a crash is an error of this session.
 
     Args:
-        python: the interpreter of the engine's own environment; None for this one.
+        worker: a process of its own, ended with the session; or one that is shared, and kept.
         memory_bytes: most memory that the worker may take; None for no limit.
     """
 
     def __init__(
-        self, artifact: Artifact, threads: int, python: Path | None, memory_bytes: int | None = None
+        self,
+        artifact: Artifact,
+        threads: int,
+        worker: Worker | None,
+        *,
+        python: Path | None = None,
+        memory_bytes: int | None = None,
     ) -> None:
         self._folder = wire.memory_folder()
-        self._worker = Worker(artifact.engine, python)
+        self._shares = worker is not None
+        self._worker = worker or Worker(artifact.engine, python)
         try:
             if memory_bytes is not None:
                 self._worker.ask({"do": "limit", "bytes": memory_bytes}, "starting", LOAD_S)
@@ -41,8 +48,7 @@ class RemoteSession(Session):
                 limit_s(LOAD_S),
             )
         except BaseException:
-            self._worker.close()
-            self._folder.cleanup()
+            self._end()
             raise
         super().__init__(artifact.signature, artifact.engine)
         self._feeds = wire.Block(Path(self._folder.name), "feeds")
@@ -54,5 +60,9 @@ class RemoteSession(Session):
         return {name: array.copy() for name, array in self._view.get(answer["outputs"]).items()}
 
     def _close(self) -> None:
-        self._worker.close()
+        self._end()
+
+    def _end(self) -> None:
+        if not self._shares:
+            self._worker.close()
         self._folder.cleanup()
