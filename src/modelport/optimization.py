@@ -16,7 +16,7 @@ from modelport.feeds import random_feeds
 from modelport.graph import invariants, io, provenance
 from modelport.graph.query import signature_of
 from modelport.passes.base import GraphPass, Refusal
-from modelport.passes.pipelines import may_need_repair, portable, repairing
+from modelport.passes.pipelines import for_engine, may_need_repair, portable, repairing
 from modelport.types import Feeds, Outputs, Signature, Target
 from modelport.verify.compare import compare, run_all
 
@@ -67,6 +67,8 @@ def optimize(
     feeds: Sequence[Feeds] | None = None,
     check: bool = True,
     upgrade: bool = True,
+    engine: str | None = None,
+    also: Sequence[str] = (),
 ) -> Optimized:
     """Optimises an ONNX file, graph or network with the portable pipeline; the original stays as it is.
 
@@ -74,6 +76,8 @@ def optimize(
         feeds: what to check on; by default two random feeds of the smallest shapes.
         check: whether to compare the results with those of the original.
         upgrade: whether an old opset may be raised to 20, which some fusions need.
+        engine: one whose own passes run too, after the portable ones.
+        also: names of further passes, which run last.
 
     Returns:
         The optimised graph. A pass that changed the results, or broke the graph, is left out of it,
@@ -84,12 +88,14 @@ def optimize(
     else:
         model = source.clone() if isinstance(source, ir.Model) else source.build()
     provenance.adopt_torch_metadata(model)
-    passes = portable(upgrade=upgrade)
+    passes = [*portable(upgrade=upgrade), *_asked_for(engine, also)]
     if may_need_repair(model):
         repaired = run_unverified(model, repairing())
         repairs = [record for record in repaired.records if record.changed]
         if repairs:
-            made = optimize(repaired.model, feeds=feeds, check=check, upgrade=upgrade)
+            made = optimize(
+                repaired.model, feeds=feeds, check=check, upgrade=upgrade, engine=engine, also=also
+            )
             return replace(made, records=[*repairs, *made.records])
     if not check:
         return run_unverified(model, passes)
@@ -97,6 +103,12 @@ def optimize(
     if feeds is None:
         feeds = [random_feeds(signature, seed) for seed in (1, 2)]
     return run_verified(model, passes, probe_with(feeds), signature)
+
+
+def _asked_for(engine: str | None, also: Sequence[str]) -> list[GraphPass]:
+    """The passes of an engine and those named, between the two that go around any others."""
+    needs = ENGINES.get(engine).rules.legalize if engine else ()
+    return for_engine(engine or "", [*needs, *also])
 
 
 def probe_with(feeds: Sequence[Feeds]) -> Probe:

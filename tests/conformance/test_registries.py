@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import re
 import sys
 from collections.abc import Callable
 from importlib.metadata import metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,7 +99,7 @@ def test_command_lists_the_registry(kind: str, cli: Callable[..., Ran]) -> None:
 def test_engine_states_its_rules(name: str) -> None:
     engine = ENGINES.get(name)
     assert set(engine.precisions) <= set(PRECISIONS)
-    assert "fp32" in engine.precisions
+    assert engine.precisions
     oldest, newest = engine.rules.opsets
     assert 1 <= oldest <= newest
     assert engine.rules.source
@@ -109,14 +111,28 @@ def test_engine_states_its_rules(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in ENGINES if ENGINES.get(name).package])
 def test_engine_that_is_missing_says_what_to_install(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     engine = ENGINES.get(name)
     assert engine.module is not None
     monkeypatch.setitem(sys.modules, engine.module, None)
+    monkeypatch.setenv("MODELPORT_HOME", str(tmp_path))
     wanted = f'"modelport[{engine.extra}]"' if engine.extra else engine.package
-    expected = f"{engine.package} is not installed: pip install {wanted}"
-    assert engine.available() == expected
+    ways = [f"pip install {wanted}"] if engine.extra or engine.requirements is None else []
+    if engine.requirements is not None:
+        ways.append(f"modelport engines install {name}")
+    assert engine.available() == f"{engine.package} is not installed: {', or '.join(ways)}"
+
+
+@pytest.mark.parametrize("name", [name for name in ENGINES if ENGINES.get(name).requirements])
+def test_environments_are_pinned(name: str) -> None:
+    """Every line is one distribution in one version; the engine's own is among them."""
+    engine = ENGINES.get(name)
+    assert engine.requirements is not None
+    lines = engine.requirements.read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if line.strip() and line[0] not in "#-"]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.+!-]+", pin) for pin in pins), pins
+    assert (engine.package or "").lower() in {pin.partition("==")[0].lower() for pin in pins}
 
 
 @pytest.mark.parametrize("name", list(SCHEMES))

@@ -106,6 +106,10 @@ CONTRACT = ("base", "libraries", "files", "routes", "conversion", "converting")
 """Modules of `engines` that belong to no engine and that each may use."""
 
 
+INSIDE = ("batches", "cache", "environments", "preparing", "refusals", "workers")
+"""Modules of `engines` behind the contract."""
+
+
 def test_sessions_see_only_the_contract_and_their_library() -> None:
     """Converters too: both may run in an environment that has nothing but the engine."""
     found = {
@@ -149,7 +153,7 @@ def test_engines_never_see_each_other() -> None:
         for name in names:
             if _is(name, "modelport.engines"):
                 other = name.removeprefix("modelport.engines").strip(".").split(".")[0]
-                shared = (*CONTRACT, "batches", "cache", "environments", "workers")
+                shared = (*CONTRACT, *INSIDE)
                 assert other in (*shared, "Engine", "ENGINES", own), f"{path} imports {name}"
 
 

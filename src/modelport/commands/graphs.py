@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from modelport.commands.common import Json, out, print_json
+from modelport.commands.common import Json, out, print_json, split
 from modelport.commands.view import show_nodes
 from modelport.errors import UsageError
 from modelport.show import show_optimized, show_overview
@@ -43,6 +43,10 @@ def optimize(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write.")] = None,
     check: Annotated[bool, typer.Option(help="Compare the results on two random feeds.")] = True,
     upgrade: Annotated[bool, typer.Option(help="Raise an old opset to 20.")] = True,
+    engine: Annotated[str | None, typer.Option(help="Run the passes of this engine too.")] = None,
+    also: Annotated[
+        str | None, typer.Option(help="Names of `modelport passes` to run last, joined by commas.")
+    ] = None,
     why_not: Annotated[
         str | None, typer.Option(help="Say what this pass left alone, and why.")
     ] = None,
@@ -61,7 +65,9 @@ def optimize(
         PASSES.get(why_not)
     if output is not None and output.suffix != ".onnx":
         raise UsageError(f"The output {output} is no ONNX file", expected="a name ending in .onnx")
-    optimized = run_optimize(model, check=check, upgrade=upgrade)
+    optimized = run_optimize(
+        model, check=check, upgrade=upgrade, engine=engine, also=split(also) or ()
+    )
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         io.save(optimized.model, output)

@@ -70,13 +70,13 @@ def features() -> str:
 
 def _taken(place: Path, directory: Path) -> Converted | None:
     """The entry's files, copied; None where there is none, or a damaged one, which is removed."""
+    if not (place / ENTRY).exists():
+        return None
     try:
         entry = json.loads((place / ENTRY).read_text(encoding="utf-8"))
         for name, digest in entry["sha256"].items():
             if _sha256(Path(shutil.copyfile(place / name, directory / name))) != digest:
                 raise ValueError(name)
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError, KeyError):
         shutil.rmtree(place, ignore_errors=True)
         for path in directory.iterdir():

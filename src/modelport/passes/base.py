@@ -34,6 +34,8 @@ class GraphPass(ir.passes.InPlacePass):
     summary: ClassVar[str]
     exact: ClassVar[bool] = True
     """Whether results stay equal bit for bit, or only up to rounding."""
+    takes_apart: ClassVar[tuple[str, ...]] = ()
+    """Operators that it replaces by older or plainer ones, for engines that lack them."""
 
     def __init__(self) -> None:
         self.refusals: list[Refusal] = []

@@ -33,6 +33,7 @@ PER_CHANNEL_SINCE = 21
 
 class DecomposeGroupNorm(RewritePass):
     name: ClassVar[str] = "decompose_groupnorm"
+    takes_apart: ClassVar[tuple[str, ...]] = ("GroupNormalization",)
     summary: ClassVar[str] = "GroupNormalization becomes InstanceNormalization and its affine part"
     exact: ClassVar[bool] = False
 

@@ -36,6 +36,7 @@ LIMITS = {ir.DataType.FLOAT16: 5.0, ir.DataType.FLOAT: 20.0, ir.DataType.DOUBLE:
 
 class DecomposeMish(RewritePass):
     name: ClassVar[str] = "decompose_mish"
+    takes_apart: ClassVar[tuple[str, ...]] = ("Mish",)
     summary: ClassVar[str] = "Mish becomes one exponential and a quotient"
     exact: ClassVar[bool] = False
 

@@ -32,6 +32,7 @@ MIN_BROADCASTS_SINCE = 8
 
 class DecomposePRelu(RewritePass):
     name: ClassVar[str] = "decompose_prelu"
+    takes_apart: ClassVar[tuple[str, ...]] = ("PRelu",)
     summary: ClassVar[str] = "PRelu becomes LeakyRelu, or Relu and a product"
 
     def pattern(self, node: ir.Node) -> Sequence[ir.Node] | None:

@@ -32,6 +32,7 @@ KINDS = (ir.DataType.FLOAT16, ir.DataType.FLOAT, ir.DataType.DOUBLE)
 
 class DecomposeSoftplus(RewritePass):
     name: ClassVar[str] = "decompose_softplus"
+    takes_apart: ClassVar[tuple[str, ...]] = ("Softplus",)
     summary: ClassVar[str] = "Softplus becomes Exp, Log and what keeps them precise"
     exact: ClassVar[bool] = False
 

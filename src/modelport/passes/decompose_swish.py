@@ -26,6 +26,7 @@ from modelport.passes.matching import is_op
 
 class DecomposeSwish(RewritePass):
     name: ClassVar[str] = "decompose_swish"
+    takes_apart: ClassVar[tuple[str, ...]] = ("Swish",)
     summary: ClassVar[str] = "Swish becomes Sigmoid and Mul"
     exact: ClassVar[bool] = False
 

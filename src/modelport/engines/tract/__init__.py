@@ -15,7 +15,6 @@ class Tract(ConvertingEngine):
     name: ClassVar[str] = "tract"
     package: ClassVar[str | None] = "tract"
     module: ClassVar[str | None] = "tract"
-    extra: ClassVar[str | None] = "tract"
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     deployable: ClassVar[bool] = False
     requirements: ClassVar[Path | None] = Path(__file__).with_name("requirements.txt")

@@ -106,10 +106,15 @@ def _at(memory: mmap.mmap, place: list[Any]) -> Array:
 
 
 def memory_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder for blocks, in memory where Linux offers one."""
-    shared = Path("/dev/shm")  # noqa: S108  (a folder that only its owner may enter is made in it)
+    """A folder for blocks, which only its owner may enter."""
+    return tempfile.TemporaryDirectory(prefix="modelport-", dir=memory_root())
+
+
+def memory_root() -> Path:
+    """Where such folders are: in memory where Linux offers that."""
+    shared = Path("/dev/shm")  # noqa: S108  (see `memory_folder`)
     usable = shared.is_dir() and os.access(shared, os.W_OK)
-    return tempfile.TemporaryDirectory(prefix="modelport-", dir=shared if usable else None)
+    return shared if usable else Path(tempfile.gettempdir())
 
 
 def signature_to_json(signature: Signature) -> Any:

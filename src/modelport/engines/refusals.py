@@ -1,0 +1,57 @@
+"""Says before a conversion which operators of a graph an engine lacks, where they are, and what helps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from modelport.errors import EngineError
+from modelport.graph import operators, provenance
+from modelport.passes import PASSES
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from modelport.engines.base import Engine
+
+
+def demand_operators(engine: Engine, model: ir.Model) -> None:
+    """Of the standard domain only: other domains may have a library, which the engine will look for.
+
+    Raises:
+        EngineError: naming every operator that is lacking, with the module of its first node.
+    """
+    lacking = list(_lacking(engine, model))
+    if not lacking:
+        return
+    names = [node.op_type for node, _ in lacking]
+    told = "; ".join(
+        f"{node.op_type} (in {provenance.describe(node)}): {reason}" for node, reason in lacking
+    )
+    raise EngineError(
+        f"{engine.name} failed while compiling: it lacks {', '.join(names)}. {told}",
+        hint=_help(names)
+        or f"Compose it of operators that {engine.name} takes (docs/operators.md "
+        "lists them) with a rewrite or a function, or choose another engine",
+        module_path=provenance.module_of(lacking[0][0]) or None,
+    )
+
+
+def _lacking(engine: Engine, model: ir.Model) -> Iterator[tuple[ir.Node, str]]:
+    """The first node of each operator that is lacking, with the reason."""
+    opset = model.graph.opset_imports.get("", 0)
+    seen: set[str] = set()
+    own = operators.declared(model, engine.name)
+    for node in model.graph.all_nodes():
+        if node.domain not in ("", "ai.onnx") or node.op_type in seen:
+            continue
+        seen.add(node.op_type)
+        reason = engine.rules.lacks(node.op_type, "", opset)
+        if reason is not None and node.op_identifier() not in model.functions and not own:
+            yield node, reason
+
+
+def _help(names: list[str]) -> str | None:
+    """Passes that make other operators of these."""
+    found = [name for name in PASSES if any(each in PASSES.get(name).takes_apart for each in names)]
+    return f"Run first: modelport optimize --also {','.join(found)}" if found else None
