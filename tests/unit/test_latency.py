@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from modelport.engines.null import NullSession
+from modelport.errors import EngineError
 from modelport.profile import latency
 from modelport.profile.latency import Latency, interleaved, time_sessions
 from modelport.types import Feeds, Outputs, Signature, TensorSpec
@@ -128,3 +129,23 @@ def test_sessions_are_run_on_the_feeds(clock: Clock) -> None:
     for session in sessions.values():
         assert len(session.fed) == 5 * (3 + 5)
         assert all(fed is feeds for fed in session.fed)
+
+
+def test_a_session_that_fails_while_timed_is_left_out() -> None:
+    class Fails(NullSession):
+        def _run(self, feeds: Feeds) -> Outputs:
+            if len(ran) > 6:
+                raise RuntimeError("it went away")
+            ran.append(1)
+            return super()._run(feeds)
+
+    ran: list[int] = []
+    spec = TensorSpec("x", "float32", (1, 2))
+    signature = Signature((spec,), (TensorSpec("y", "float32", (1, 2)),))
+    sessions = {"good": NullSession(signature, "null"), "bad": Fails(signature, "null")}
+    feeds = {"x": np.zeros((1, 2), np.float32)}
+    failed: dict[str, str] = {}
+    assert list(time_sessions(sessions, feeds, rounds=2, failed=failed)) == ["good"]
+    assert failed == {"bad": "null failed while running: it went away."}
+    with pytest.raises(EngineError, match="it went away"):
+        time_sessions(sessions, feeds, rounds=2)

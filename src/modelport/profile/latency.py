@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 
 from modelport.engines.base import Session
+from modelport.errors import ModelportError
 from modelport.types import Feeds
 
 PAUSE_S = 0.002
@@ -62,11 +63,44 @@ def interleaved(
 
 
 def time_sessions(
-    sessions: Mapping[str, Session], feeds: Feeds, *, rounds: int = 30
+    sessions: Mapping[str, Session],
+    feeds: Feeds,
+    *,
+    rounds: int = 30,
+    failed: dict[str, str] | None = None,
 ) -> dict[str, Latency]:
-    """Times a run of each session on the same feeds."""
-    calls = {name: partial(session.run, feeds) for name, session in sessions.items()}
-    return interleaved(calls, rounds=rounds)
+    """Times a run of each session on the same feeds.
+
+    Args:
+        failed: takes the words of sessions that fail while they are timed, which then are left out;
+            without it the first such error is raised.
+    """
+    left = dict(sessions)
+    while left:
+        try:
+            calls = {name: partial(_run, name, session, feeds) for name, session in left.items()}
+            return interleaved(calls, rounds=rounds)
+        except _StoppedError as stopped:
+            if failed is None:
+                raise stopped.error from None
+            failed[stopped.name] = str(stopped.error)
+            del left[stopped.name]
+    return {}
+
+
+class _StoppedError(Exception):
+    """Which session failed, and how."""
+
+    def __init__(self, name: str, error: ModelportError) -> None:
+        super().__init__(name)
+        self.name, self.error = name, error
+
+
+def _run(name: str, session: Session, feeds: Feeds) -> None:
+    try:
+        session.run(feeds)
+    except ModelportError as error:
+        raise _StoppedError(name, error) from error
 
 
 def _turn(call: Callable[[], object], counted: int) -> float:
