@@ -1,6 +1,6 @@
-.PHONY: setup demo test check bench docs clean
+.PHONY: setup demo test check bench docs engines clean
 
-setup demo test check bench docs:
+setup demo test check bench docs engines:
 	@scripts/$@
 
 clean:

@@ -43,6 +43,8 @@ RESULTS = (
     "modelport.inspection:Overview",
     "modelport.optimization:Optimized",
     "modelport.optimization:PassRecord",
+    "modelport.preparation:Preparation",
+    "modelport.engines.preparing:Prepared",
 )
 """What the public functions return."""
 

@@ -21,6 +21,7 @@ _WHERE = {
     "verify": "modelport.verify.bundle",
     "inspect": "modelport.inspection",
     "optimize": "modelport.optimization",
+    "prepare": "modelport.preparation",
     "Network": "modelport.frontends.network",
     "Source": "modelport.frontends.source",
     "ExportOptions": "modelport.frontends.options",
@@ -59,6 +60,7 @@ __all__ = [
     "load",
     "mark",
     "optimize",
+    "prepare",
     "rewrites",
     "transforms",
     "verify",
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
     from modelport.inspection import inspect
     from modelport.marking import mark
     from modelport.optimization import optimize
+    from modelport.preparation import prepare
     from modelport.runtime import transforms
     from modelport.runtime.predictor import Predictor, load
     from modelport.types import Dim, Signature, Target, TensorSpec

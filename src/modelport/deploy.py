@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,6 +31,7 @@ from modelport.bundle.write import finish, staged
 from modelport.deployment.data import Data, gather
 from modelport.deployment.edited import edited
 from modelport.deployment.export import ExportedGraph, export_proven
+from modelport.deployment.measure import Judge, measure
 from modelport.deployment.package import (
     REPORT,
     cases_of,
@@ -42,7 +43,6 @@ from modelport.deployment.package import (
     variant_entries,
 )
 from modelport.engines import ENGINES
-from modelport.engines.base import Session
 from modelport.engines.routes import PROGRAM
 from modelport.errors import ModelportError, UsageError
 from modelport.frontends import ExportOptions, LoadedSource, open_source
@@ -51,16 +51,15 @@ from modelport.machine import describe_machine, versions
 from modelport.optimization import Optimized, probe_with, run_verified
 from modelport.passes.pipelines import portable
 from modelport.profile.cost import cost_of
-from modelport.profile.latency import time_sessions
 from modelport.progress import Silent
 from modelport.report.data import ReportCase
 from modelport.runtime import transforms as transform_words
 from modelport.runtime.tasks import TASKS
 from modelport.tailoring import Tailor
-from modelport.tune.select import Candidate, select
-from modelport.types import Outputs, Signature
+from modelport.tune.select import select
+from modelport.types import Outputs
 from modelport.variants import Compiled, Plan, Program, compile_all, plan
-from modelport.verify.compare import Fidelity, compare, run_all
+from modelport.verify.compare import run_all
 
 if TYPE_CHECKING:
     from modelport.frontends.rewrites import Rewrite
@@ -168,7 +167,7 @@ def deploy(
             optimized = replace(optimized, records=[*optimized.records, *tailor.records])
         with progress.stage("Compare with the source, time in turn, choose"):
             judge = Judge(truth, intended, decoder.has_classes)
-            measured = _measure(compiled, data, judge, threads, sessions)
+            measured = measure(compiled, data, judge, threads, sessions)
             decisions = select(list(measured.values()), share)
         with progress.stage("Write the bundle"):
             files = share_files(compiled, decisions, stage)
@@ -250,58 +249,6 @@ def read_labels(labels: Sequence[str] | str | Path | None) -> list[str] | None:
             f"The labels file {path} is not UTF-8 text",
             expected="a text file with one class name to a line",
         ) from error
-
-
-@dataclass(frozen=True)
-class Judge:
-    """What the source gave, and how outputs are compared with it."""
-
-    truth: list[Outputs]
-    intended: list[Outputs] | None
-    classes: bool
-
-    def __call__(self, outputs: list[Outputs], signature: Signature, precision: str) -> Fidelity:
-        return compare(
-            self.truth, outputs, signature, precision, classes=self.classes, intended=self.intended
-        )
-
-
-def _measure(
-    compiled: Sequence[Compiled],
-    data: Data,
-    judge: Judge,
-    threads: int,
-    sessions: ExitStack,
-) -> dict[str, Candidate]:
-    """Fidelity of every variant, and the latency of all that run, measured in turn."""
-    opened: dict[str, Session] = {}
-    fidelities: dict[str, Fidelity] = {}
-    problems: dict[str, str] = {}
-    for item in compiled:
-        name = item.plan.name
-        if item.artifact is None:
-            problems[name] = item.problem or "it was not compiled"
-            continue
-        try:
-            session = ENGINES.get(item.plan.engine).load(item.artifact, threads=threads)
-            opened[name] = sessions.enter_context(session)
-            outputs = run_all(session, data.feeds)
-        except Exception as error:
-            problems[name] = str(error)
-            opened.pop(name, None)
-            continue
-        precision = item.plan.target.precision
-        fidelities[name] = judge(outputs, session.signature, precision)
-    latencies = time_sessions(opened, data.feeds[0]) if opened else {}
-    return {
-        item.plan.name: Candidate(
-            item.plan.name,
-            fidelities.get(item.plan.name),
-            latencies.get(item.plan.name),
-            problems.get(item.plan.name),
-        )
-        for item in compiled
-    }
 
 
 def _answers(

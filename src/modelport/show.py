@@ -26,6 +26,7 @@ Justify: TypeAlias = Literal["left", "right"]
 _MARKS = {
     "chosen": "[bold green]chosen[/]",
     "accepted": "[green]accepted[/]",
+    "converted": "[yellow]converted[/]",
     "rejected": "[red]rejected[/]",
 }
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -225,6 +225,38 @@ class Target:
     precision: str = "fp32"
     device: str = "cpu"
     threads: int = 0
+
+
+class Running(TypedDict, total=False):
+    """How sessions run; the same words for every engine, and all may be left out.
+
+    Attributes:
+        threads: for the engine; 0 leaves the number to it.
+        device: a name such as `cpu`, `cuda:0` or `gpu`; None is what the artifact was compiled for.
+        isolated: whether a process of its own is used in any case, so that no crash reaches this one.
+        memory_bytes: most memory the engine may take, which needs such a process; None for no limit.
+        warm_up: runs on zeros before the session is handed out.
+    """
+
+    threads: int
+    device: str | None
+    isolated: bool
+    memory_bytes: int | None
+    warm_up: int
+
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
+
+def parse_bytes(text: str) -> int:
+    """A size such as `800M` or `2G`, in bytes."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)B?", text.strip().upper())
+    size = int(float(match[1]) * _UNITS[match[2]]) if match else 0
+    if size < 1:
+        raise UsageError(
+            f"The size {text!r} cannot be read", expected="a number with K, M or G, such as 800M"
+        )
+    return size
 
 
 @dataclass(frozen=True)

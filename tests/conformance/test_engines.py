@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -136,6 +138,12 @@ MODELS: dict[str, Callable[[], ir.Model]] = {
     each.__name__: each for each in (convolutions, gemm, two_by_two, lookup, free_batch, scalars)
 }
 
+REFUSED = {
+    ("caffe", "lookup"): "blobs are of float32",
+    ("caffe", "scalars"): "blobs have axes",
+}
+"""What an engine cannot do at all, by engine and model, with words that it says of it."""
+
 BUILT: dict[tuple[str, str], ir.Model] = {}
 
 
@@ -160,8 +168,15 @@ def feeds_of(model: ir.Model, seeds: range) -> list[Feeds]:
     return feeds
 
 
-def engine_or_skip(name: str, precision: str = "fp32") -> Engine:
+def plain(engine: Engine, threads: int = 0) -> Target:
+    """The target that is closest to the source: some engines have no fp32."""
+    return Target(precision=engine.precisions[0], threads=threads)
+
+
+def engine_or_skip(name: str, precision: str | None = None) -> Engine:
+    """The engine, where it has that precision here; or any at all, where none is named."""
     engine = ENGINES.get(name)
+    precision = precision or plain(engine).precision
     reason = engine.refuses(Target(precision=precision))
     if reason is not None:
         pytest.skip(f"{name} at {precision}: {reason}")
@@ -170,11 +185,57 @@ def engine_or_skip(name: str, precision: str = "fp32") -> Engine:
     return engine
 
 
+def skip_refused(name: str, model: str) -> None:
+    if (name, model) in REFUSED:
+        pytest.skip(f"{name} refuses it: {REFUSED[name, model]}")
+
+
+def skip_free_sizes(engine: Engine, model: ir.Model) -> None:
+    free = any(not spec.is_static for spec in signature_of(model).inputs)
+    if free and not engine.rules.free_sizes:
+        pytest.skip(f"{engine.name} takes fixed sizes only; see test_networks")
+
+
+def subject(engine: Engine, model: str, precision: str) -> tuple[ir.Model, list[Feeds]]:
+    """The graph that the engine gets, and feeds for one that quantizes by itself."""
+    if precision == "int8" and engine.rules.quantization == "own":
+        graph = built(model, "fp32")
+        return graph, feeds_of(graph, range(10, 10 + CALIBRATION))
+    if precision == "int8" and (reason := nncf_missing()):
+        pytest.skip(reason)
+    return built(model, precision), []
+
+
+@contextmanager
+def running(
+    engine: Engine, model: ir.Model, target: Target, calibration: Sequence[Feeds] = ()
+) -> Iterator[Session]:
+    """A session; where this machine only converts for the engine it does that, and skips the rest."""
+    reason = engine.cannot_run()
+    if reason is None and not calibration:
+        with opened(engine, model, target) as session:
+            yield session
+        return
+    with TemporaryDirectory(prefix="modelport-") as folder:
+        artifact = engine.compile(model, target, Path(folder), calibration)
+        if reason is not None:
+            pytest.skip(f"{engine.name} compiled it; {reason}")
+        with engine.load(artifact, threads=target.threads) as session:
+            yield session
+
+
+def running_engine_or_skip(name: str, precision: str | None = None) -> Engine:
+    engine = engine_or_skip(name, precision)
+    if reason := engine.cannot_run():
+        pytest.skip(f"{name} only compiles here: {reason}")
+    return engine
+
+
 @pytest.fixture
 def session(request: pytest.FixtureRequest) -> Iterator[Session]:
     """A session over two inputs and two outputs."""
-    engine = engine_or_skip(request.param)
-    with opened(engine, two_by_two(), Target(threads=1)) as found:
+    engine = running_engine_or_skip(request.param)
+    with opened(engine, two_by_two(), plain(engine, threads=1)) as found:
         yield found
 
 
@@ -194,14 +255,14 @@ def some_feeds(seed: int = 1) -> dict[str, Any]:
 def test_engine_agrees_with_the_reference(name: str, model: str, precision: str) -> None:
     """Of a quantized graph too the oracle is the reference: the engine is judged, not the scheme."""
     engine = engine_or_skip(name, precision)
-    if precision == "int8" and (reason := nncf_missing()):
-        pytest.skip(reason)
-    graph = built(model, precision)
+    skip_refused(name, model)
+    graph, calibration = subject(engine, model, precision)
+    skip_free_sizes(engine, graph)
     feeds = feeds_of(graph, range(2))
     with opened(ENGINES.get(ORACLE), graph, Target()) as oracle:
         want = run_all(oracle, feeds)
         signature = oracle.signature
-    with opened(engine, graph, Target(precision=precision, threads=1)) as session:
+    with running(engine, graph, Target(precision=precision, threads=1), calibration) as session:
         got = run_all(session, feeds)
         assert session.signature == signature
     for one, other in zip(want, got, strict=True):
@@ -231,10 +292,12 @@ def test_quantized_models_stay_close_to_what_they_were(model: str) -> None:
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("name", TESTED)
 def test_answers_move_with_the_feeds(name: str, model: str) -> None:
-    engine = engine_or_skip(name)
+    engine = running_engine_or_skip(name)
+    skip_refused(name, model)
     graph = built(model, "fp32")
+    skip_free_sizes(engine, graph)
     first, second, *_ = feeds_of(graph, range(2))
-    with opened(engine, graph, Target(threads=1)) as session:
+    with opened(engine, graph, plain(engine, threads=1)) as session:
         one, other = session.run(first), session.run(second)
     assert all(not np.array_equal(one[key], other[key]) for key in one)
 
@@ -338,8 +401,8 @@ def test_wrong_feeds_are_refused(session: Session, change: dict[str, Any], said:
 
 @pytest.mark.parametrize("name", TESTED)
 def test_two_sessions_of_one_artifact_do_not_meet(name: str, tmp_path: Path) -> None:
-    engine = engine_or_skip(name)
-    artifact = engine.compile(two_by_two(), Target(), tmp_path)
+    engine = running_engine_or_skip(name)
+    artifact = engine.compile(two_by_two(), plain(engine), tmp_path)
     with engine.load(artifact, threads=1) as one, engine.load(artifact, threads=2) as other:
         first = one.run(some_feeds())
         other.run(some_feeds(seed=2))
@@ -355,11 +418,11 @@ def test_two_sessions_of_one_artifact_do_not_meet(name: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", TESTED)
 def test_slices_of_an_archive_load_as_files_do(name: str, precision: str, tmp_path: Path) -> None:
-    engine = engine_or_skip(name, precision)
-    graph = built("convolutions", precision)
+    engine = running_engine_or_skip(name, precision)
+    graph, calibration = subject(engine, "convolutions", precision)
     folder = tmp_path / "artifact"
     folder.mkdir()
-    artifact = engine.compile(graph, Target(precision=precision), folder)
+    artifact = engine.compile(graph, Target(precision=precision), folder, calibration)
     packed = in_archive(artifact, tmp_path / "bundle.zip")
     assert all(blob.whole_file is None for blob in packed.files.values())
     feeds = feeds_of(graph, range(1))[0]
@@ -385,11 +448,25 @@ def in_archive(artifact: Artifact, path: Path) -> Artifact:
 
 @pytest.mark.parametrize("name", TESTED)
 def test_a_damaged_artifact_is_an_engine_error(name: str, tmp_path: Path) -> None:
-    engine = engine_or_skip(name)
-    artifact = engine.compile(two_by_two(), Target(), tmp_path)
+    engine = running_engine_or_skip(name)
+    artifact = engine.compile(two_by_two(), plain(engine), tmp_path)
     artifact.files["model"].path.write_bytes(b"no model")
     with pytest.raises(EngineError, match=f"{name} failed while loading: "):
         engine.load(artifact)
+
+
+@pytest.mark.parametrize("name", TESTED)
+def test_an_engine_that_only_converts_here_says_so(name: str, tmp_path: Path) -> None:
+    engine = engine_or_skip(name)
+    reason = engine.cannot_run()
+    if reason is None:
+        pytest.skip(f"{name} runs here")
+    artifact = engine.compile(two_by_two(), plain(engine), tmp_path)
+    with pytest.raises(EngineUnavailableError) as caught:
+        engine.load(artifact)
+    assert str(caught.value).startswith(
+        f"Artifacts of {name} do not run on this machine: {reason}. "
+    )
 
 
 # --- refusals -----------------------------------------------------------------------------------
@@ -416,11 +493,11 @@ def test_an_engine_that_is_missing_neither_compiles_nor_loads(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = engine_or_skip(name)
-    artifact = engine.compile(two_by_two(), Target(), tmp_path)
+    artifact = engine.compile(two_by_two(), plain(engine), tmp_path)
     monkeypatch.setattr(engine, "available", lambda: "it went away")
-    assert engine.refuses(Target()) == "it went away"
+    assert engine.refuses(plain(engine)) == "it went away"
     for use in (
-        lambda: engine.compile(two_by_two(), Target(), tmp_path),
+        lambda: engine.compile(two_by_two(), plain(engine), tmp_path),
         lambda: engine.load(artifact),
     ):
         with pytest.raises(
@@ -429,11 +506,21 @@ def test_an_engine_that_is_missing_neither_compiles_nor_loads(
             use()
 
 
+@pytest.mark.parametrize(("name", "model"), REFUSED)
+def test_what_an_engine_cannot_do_is_refused_in_words(
+    name: str, model: str, tmp_path: Path
+) -> None:
+    engine = engine_or_skip(name)
+    with pytest.raises(EngineError, match=REFUSED[name, model]):
+        engine.compile(built(model, "fp32"), plain(engine), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", TESTED)
 def test_an_unknown_operator_is_told_in_the_words_of_the_engine(name: str, tmp_path: Path) -> None:
     engine = engine_or_skip(name)
     model = graph("y = NoSuchOperator(x)", "float[1] x", "float[1] y")
-    with pytest.raises(EngineError) as caught, opened(engine, model, Target()):
+    with pytest.raises(EngineError) as caught, opened(engine, model, plain(engine)):
         pass
     assert f"{name} failed while " in str(caught.value)
     assert "NoSuchOperator" in str(caught.value)
@@ -444,14 +531,14 @@ def test_a_compiler_leaves_the_model_as_it_was(name: str, tmp_path: Path) -> Non
     engine = engine_or_skip(name)
     model = convolutions()
     before = ir.to_proto(model).SerializeToString(deterministic=True)
-    engine.compile(model, Target(), tmp_path)
+    engine.compile(model, plain(engine), tmp_path)
     assert ir.to_proto(model).SerializeToString(deterministic=True) == before
 
 
 @pytest.mark.parametrize("name", TESTED)
 def test_artifacts_are_files_of_the_folder_and_plain_options(name: str, tmp_path: Path) -> None:
     engine = engine_or_skip(name)
-    artifact = engine.compile(convolutions(), Target(), tmp_path)
+    artifact = engine.compile(convolutions(), plain(engine), tmp_path)
     assert artifact.engine == name
     assert artifact.signature == signature_of(convolutions())
     assert {blob.path for blob in artifact.files.values()} == set(tmp_path.iterdir())

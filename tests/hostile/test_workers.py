@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+import modelport
 from modelport.engines import ENGINES
 from modelport.engines.base import Session
 from modelport.engines.converting import ConvertingEngine
@@ -106,6 +107,27 @@ def test_a_crash_is_the_end_of_its_plan_alone(
     assert first.artifact is None
     assert "ended by SIGSEGV" in (first.problem or "")
     assert second.problem is None
+
+
+@pytest.mark.parametrize("told", ["load:crash", "run:crash", ""])
+def test_a_deployment_outlives_its_engines(
+    rogue: ConvertingEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    """The first run of an engine that shares our process is in a worker, where it may die."""
+    model = tmp_path / "model.onnx"
+    ir.save(ir.from_onnx_text(MODEL), model)
+    monkeypatch.setenv("ROGUE", told)
+    bundle = modelport.deploy(
+        model, output=tmp_path / "bundle", engines=["onnxruntime", "rogue"], precisions=["fp32"],
+        threads=1, report=False,
+    )  # fmt: skip
+    variant = next(v for v in bundle.manifest.variants if v.name == "rogue-fp32")
+    assert (variant.verdict == "rejected") == bool(told)
+    if told:
+        assert "ended by SIGSEGV" in variant.reason
+        assert bundle.manifest.default == "onnxruntime-fp32"
+    else:
+        assert variant.latency is not None
 
 
 @pytest.mark.parametrize("what", ["crash", "hang", "raise"])

@@ -72,6 +72,15 @@ def test_what_could_not_be_measured_is_rejected_with_its_reason() -> None:
     assert decisions["unknown"] == Decision("rejected", "its loss cannot be computed")
 
 
+def test_what_runs_elsewhere_is_converted_and_never_chosen() -> None:
+    gpu = Candidate("gpu", elsewhere="there is no GPU")
+    decisions = select([gpu, candidate("fp32", 4.0), candidate("int8", 1.0, 0.5)], 0.01)
+    assert verdicts(decisions) == {"gpu": "converted", "fp32": "chosen", "int8": "rejected"}
+    assert decisions["gpu"].reason == "not measured: there is no GPU"
+    with pytest.raises(BudgetError, match="Add an engine that runs here"):
+        select([gpu], 0.01)
+
+
 def test_fidelity_decides_a_close_call() -> None:
     near = 1.0 + CLOSE_CALL / 2
     decisions = select([candidate("int8", 1.0, 0.008), candidate("mixed", near, 0.002)], 0.01)

@@ -84,7 +84,14 @@ def test_room_sees_only(rooms: tuple[str, ...], allowed: tuple[str, ...]) -> Non
 
 
 def test_torch_only_where_modules_are_read() -> None:
-    allowed = ("frontends/", "codebases/", "quantize/qat.py", "compress/", "engines/torch")
+    allowed = (
+        "frontends/",
+        "codebases/",
+        "quantize/qat.py",
+        "compress/",
+        "engines/torch",  # torchscript, and what it shares
+        "engines/aotinductor/",
+    )
     users = {path for path, names in IMPORTS.items() if any(_is(n, "torch") for n in names)}
     assert users
     assert {path for path in users if not path.startswith(allowed)} == set()
@@ -102,11 +109,11 @@ def test_production_side_never_sees_the_compiler(room: str) -> None:
     assert broken == set()
 
 
-CONTRACT = ("base", "libraries", "files", "routes", "conversion", "converting")
+CONTRACT = ("base", "libraries", "files", "routes", "conversion", "converting", "gpu", "torch_programs")
 """Modules of `engines` that belong to no engine and that each may use."""
 
 
-INSIDE = ("batches", "cache", "environments", "preparing", "refusals", "workers")
+INSIDE = ("batches", "cache", "environments", "native", "preparing", "refusals", "workers")
 """Modules of `engines` behind the contract."""
 
 
@@ -138,10 +145,14 @@ def test_sessions_see_only_the_contract_and_their_library() -> None:
         assert foreign == set(), path
 
 
+ON_USE = ("/session.py", "/compile.py", "/convert.py", "/programs.py", "/sessions.py")
+"""Files that are imported where a library is used, and so may import it."""
+
+
 def test_engine_libraries_are_imported_on_use() -> None:
     """The files that an engine is found by must import on a machine that lacks its library."""
     for path in _under("engines/"):
-        if not path.endswith(("/session.py", "/compile.py")):
+        if not path.endswith(ON_USE):
             top = _top_level(ROOT / path)
             libraries = {"onnx", "onnx_ir", "onnxruntime", "openvino", "torch"}
             assert not {name for name in top if name.split(".")[0] in libraries}, path

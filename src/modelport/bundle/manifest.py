@@ -141,7 +141,7 @@ class VariantEntry(_Strict):
     size_bytes: int = 0
     fidelity: FidelityEntry | None = None
     latency: LatencyEntry | None = None
-    verdict: Literal["chosen", "accepted", "rejected"]
+    verdict: Literal["chosen", "accepted", "converted", "rejected"]
     reason: str = ""
 
 

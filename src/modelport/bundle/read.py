@@ -106,7 +106,7 @@ class Bundle:
 
     @property
     def variants(self) -> tuple[VariantEntry, ...]:
-        """The variants that can be run, the default one first."""
+        """The variants that have files, the default one first."""
         present = [entry for entry in self.manifest.variants if entry.files]
         return tuple(sorted(present, key=lambda entry: entry.name != self.manifest.default))
 

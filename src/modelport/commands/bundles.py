@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelport.commands.common import Json, Threads, out, print_json
+from modelport.commands.common import (
+    Device,
+    Isolated,
+    Json,
+    Memory,
+    Threads,
+    WarmUp,
+    out,
+    print_json,
+    running_of,
+)
 from modelport.show import show_check, show_results
 
 if TYPE_CHECKING:
@@ -24,6 +34,10 @@ def run(
     ],
     variant: Annotated[str | None, typer.Option(help="Run this variant.")] = None,
     threads: Threads = 0,
+    device: Device = None,
+    isolated: Isolated = False,
+    memory: Memory = None,
+    warm_up: WarmUp = 1,
     trust: Trust = False,
     draw: Annotated[Path | None, typer.Option(help="Folder for pictures with the result.")] = None,
     as_json: Json = False,
@@ -31,9 +45,10 @@ def run(
     """Answer for pictures: the result, and the time of each stage."""
     from modelport.feeds import sample_files
     from modelport.runtime.drawing import save_drawing
-    from modelport.runtime.predictor import load
+    from modelport.runtime.predictor import Predictor
 
-    with load(bundle, variant=variant, threads=threads, trust=trust) as predictor:
+    running = running_of(threads, device, isolated, memory, warm_up)
+    with Predictor(bundle, variant=variant, trust=trust, **running) as predictor:
         files = [file for path in inputs for file in sample_files(path)]
         _answer(predictor, files[0])  # the first call of an engine allocates, and would be timed
         results = [_answer(predictor, file) for file in files]
@@ -65,13 +80,16 @@ def _answer(predictor: Predictor, file: Path) -> Any:
 def verify(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
     threads: Threads = 0,
+    device: Device = None,
+    isolated: Isolated = False,
+    memory: Memory = None,
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Prove a bundle again on this machine, from its own golden cases."""
     from modelport.verify.bundle import verify as run_verify
 
-    check = run_verify(bundle, threads=threads, trust=trust)
+    check = run_verify(bundle, trust=trust, **running_of(threads, device, isolated, memory))
     if as_json:
         print_json(check.to_json())
     else:

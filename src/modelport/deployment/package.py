@@ -82,7 +82,7 @@ def variant_entries(
     stage: Path,
     threads: int,
 ) -> tuple[VariantEntry, ...]:
-    """The chosen variant first, then the accepted from fast to slow, then the rejected."""
+    """The chosen variant first, then the accepted from fast to slow, the converted, the rejected."""
     entries = []
     for item in compiled:
         name = item.plan.name
@@ -107,7 +107,7 @@ def variant_entries(
 
 
 def _rank(entry: VariantEntry) -> tuple[int, float]:
-    order = ("chosen", "accepted", "rejected").index(entry.verdict)
+    order = ("chosen", "accepted", "converted", "rejected").index(entry.verdict)
     return order, entry.latency.median_ms if entry.latency else float("inf")
 
 

@@ -188,6 +188,8 @@ class Engine(ABC):
     """What it compiles: the graph, the program that torch.export captured, or either."""
     deployable: ClassVar[bool] = True
     """Whether `deploy` considers it unless told otherwise."""
+    trusted: ClassVar[bool] = False
+    """Whether its first run in a deployment may be in this process; others get a worker for that."""
     for_tests: ClassVar[bool] = False
     """Whether it is an oracle or a double, which nobody deploys."""
     requirements: ClassVar[Path | None] = None
@@ -215,6 +217,10 @@ class Engine(ABC):
     def runs_here(self) -> bool:
         """Whether this process can import the engine, and it needs no worker."""
         return self.module is None or (self.layered and _installed(self.module))
+
+    def cannot_run(self) -> str | None:
+        """Why this machine compiles for the engine and yet runs nothing of it, or None where it does."""
+        return None
 
     def refuses(self, target: Target) -> str | None:
         """Why the engine cannot serve that target here, or None where it can."""
@@ -314,6 +320,7 @@ class Engine(ABC):
             EngineError: where the engine refuses the artifact; its own words are in the message.
         """
         self._demand(None)
+        self._demand_device()
         if device is not None:
             artifact = replace(artifact, options={**artifact.options, "device": device})
         with self._speaking("loading"):
@@ -358,6 +365,14 @@ class Engine(ABC):
             raise EngineUnavailableError(
                 f"The engine {self.name} cannot be used here: {reason}",
                 hint="`modelport engines` lists the engines of this machine",
+            )
+
+    def _demand_device(self) -> None:
+        reason = self.cannot_run()
+        if reason is not None:
+            raise EngineUnavailableError(
+                f"Artifacts of {self.name} do not run on this machine: {reason}",
+                hint="Copy the bundle to a machine that has what it takes",
             )
 
     def _demand_sizes(self, signature: Signature) -> None:

@@ -53,11 +53,20 @@ class ConvertingEngine(Engine):
         """Conversions and sessions share a worker meanwhile; for thousands of small models."""
         from modelport.engines.workers.process import Worker
 
-        with Worker(self.name, self.own_python()) as self._kept:
-            try:
-                yield
-            finally:
-                self._kept = None
+        self._kept = Worker(self.name, self.own_python())
+        try:
+            yield
+        finally:
+            self._kept.close()
+            self._kept = None
+
+    def _shared_worker(self) -> Worker | None:
+        """The one that is kept, a new one where an engine has ended it."""
+        from modelport.engines.workers.process import Worker
+
+        if self._kept is not None and not self._kept.alive:
+            self._kept = Worker(self.name, self.own_python())
+        return self._kept
 
     def _compile(
         self, model: ir.Model, target: Target, directory: Path, calibration: Sequence[Feeds]
@@ -112,7 +121,7 @@ class ConvertingEngine(Engine):
     def _in_worker(self, job: Conversion) -> Converted:
         from modelport.engines.workers.process import Worker, limit_s
 
-        kept = self._kept
+        kept = self._shared_worker()
         with Worker(self.name, self.own_python()) if kept is None else nullcontext(kept) as worker:
             answer = worker.ask(
                 {"do": "convert", "engine": self.name, "job": job.to_json()},
@@ -126,8 +135,9 @@ class ConvertingEngine(Engine):
     ) -> Session:
         from modelport.engines.workers.remote import RemoteSession
 
-        if self._kept is not None:
-            return RemoteSession(artifact, threads, self._kept)
+        kept = self._shared_worker()
+        if kept is not None:
+            return RemoteSession(artifact, threads, kept)
         return super()._open_in_worker(artifact, threads, memory_bytes)
 
 

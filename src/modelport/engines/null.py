@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class Null(Engine):
     name: ClassVar[str] = "null"
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    trusted: ClassVar[bool] = True
     rules: ClassVar[Rules] = Rules(opsets=(1, 99), source="nothing is executed")
     deployable: ClassVar[bool] = False
     for_tests: ClassVar[bool] = True

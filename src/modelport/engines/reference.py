@@ -21,6 +21,7 @@ class Reference(Engine):
     module: ClassVar[str | None] = "onnx"
     extra: ClassVar[str | None] = "onnx"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "int8")
+    trusted: ClassVar[bool] = True
     rules: ClassVar[Rules] = Rules(
         opsets=(7, 26), quantization="qdq", source="https://onnx.ai/onnx/api/reference.html"
     )

@@ -48,5 +48,7 @@ PASSES: Registry[GraphPass] = Registry(
         "decompose_prelu": "modelport.passes.decompose_prelu:DecomposePRelu",
         "repair_prelu": "modelport.passes.repair_prelu:RepairPRelu",
         "legalize_softmax": "modelport.passes.legalize_softmax:LegalizeSoftmax",
+        "lower_opset_11": "modelport.passes.lower_opset:LowerOpset11",
+        "lower_opset_18": "modelport.passes.lower_opset:LowerOpset18",
     },
 )

@@ -115,8 +115,8 @@ def chosen_variant(manifest: Manifest) -> VariantEntry | None:
 
 
 def ordered_variants(manifest: Manifest) -> list[VariantEntry]:
-    """Chosen, then accepted, then rejected; the fastest first in each, the unmeasured last."""
-    rank = {"chosen": 0, "accepted": 1, "rejected": 2}
+    """Chosen, then accepted, converted and rejected; the fastest first in each, the unmeasured last."""
+    rank = {"chosen": 0, "accepted": 1, "converted": 2, "rejected": 3}
 
     def key(variant: VariantEntry) -> tuple[int, float, str]:
         latency = variant.latency

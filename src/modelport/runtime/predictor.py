@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -22,7 +22,10 @@ from modelport.runtime.tasks import TASKS
 from modelport.runtime.tasks.base import Context, Result
 from modelport.runtime.transforms.pipeline import Pipeline, Stopwatch
 from modelport.runtime.trust import refusal
-from modelport.types import Array, Dim, Outputs, TensorSpec
+from modelport.types import Array, Dim, Outputs, Running, TensorSpec
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Predictor:
@@ -32,8 +35,10 @@ class Predictor:
         bundle: an open bundle, or the path of one.
         variant: name of the variant to run; by default the first usable one, the bundle's default
             before the others that stayed within its budget.
-        threads: for the engine; 0 leaves the number to it.
         trust: whether native code that the bundle brings may run: libraries of operators.
+        running: how the engine runs: `threads` (0 leaves the number to it), `device` (`cuda:0` say),
+            `isolated` (in a process of its own, so that no crash reaches this one), `memory_bytes`
+            (the most it may take, which needs such a process), `warm_up` (runs on zeros first).
 
     Raises:
         BundleError: where the bundle cannot be read, or brings native code and is not trusted.
@@ -45,15 +50,13 @@ class Predictor:
         bundle: Bundle | str | Path,
         *,
         variant: str | None = None,
-        threads: int = 0,
         trust: bool = False,
+        **running: Unpack[Running],
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
         manifest = self.bundle.manifest
         self.variant: VariantEntry = _usable_variant(self.bundle, variant)
-        self.session: Session = open_variant(
-            self.bundle, self.variant, threads=threads, trust=trust
-        )
+        self.session: Session = open_variant(self.bundle, self.variant, trust=trust, **running)
         self.pipeline: Pipeline | None = pipeline_of(self.bundle)
         self.task = TASKS.get(manifest.task.name)
         self._context = Context(manifest.labels, manifest.task.parameters)
@@ -154,19 +157,28 @@ def _sample(outputs: Outputs, index: int) -> Outputs:
 
 
 def load(
-    path: str | Path, *, variant: str | None = None, threads: int = 0, trust: bool = False
+    path: str | Path,
+    *,
+    variant: str | None = None,
+    trust: bool = False,
+    **running: Unpack[Running],
 ) -> Predictor:
-    """Opens a bundle and returns a predictor: `load("build/model")("photo.jpg")`."""
-    return Predictor(path, variant=variant, threads=threads, trust=trust)
+    """Opens a bundle and returns a predictor: `load("build/model")("photo.jpg")`.
+
+    Args:
+        variant, trust, running: see `Predictor`.
+    """
+    return Predictor(path, variant=variant, trust=trust, **running)
 
 
 def open_variant(
-    bundle: Bundle, variant: VariantEntry, *, threads: int = 0, trust: bool = False
+    bundle: Bundle, variant: VariantEntry, *, trust: bool = False, **running: Unpack[Running]
 ) -> Session:
     refused = refusal(bundle, variant, trust)
     if refused is not None:
         raise refused
-    return ENGINES.get(variant.engine).load(bundle.artifact(variant), threads=threads)
+    engine = ENGINES.get(variant.engine)
+    return engine.load(bundle.artifact(variant), **running)
 
 
 def pipeline_of(bundle: Bundle) -> Pipeline | None:
@@ -181,7 +193,10 @@ def _usable_variant(bundle: Bundle, name: str | None) -> VariantEntry:
         return bundle.manifest.variant(name)
     missing = ""
     for variant in bundle.variants:
-        reason = ENGINES.get(variant.engine).available()
+        if variant.verdict == "converted":  # nobody has measured it, so nobody gets it unasked
+            continue
+        engine = ENGINES.get(variant.engine)
+        reason = engine.available() or engine.cannot_run()
         if reason is None:
             if missing:
                 warnings.warn(f"{missing}; running {variant.name} instead", stacklevel=3)

@@ -15,17 +15,23 @@ CLOSE_CALL = 0.03
 
 @dataclass(frozen=True)
 class Candidate:
-    """A variant with what was measured of it; `problem` says why it could not be measured."""
+    """A variant with what was measured of it.
+
+    Attributes:
+        problem: why it could not be measured: it was not compiled, or it fails.
+        elsewhere: why it was compiled and yet cannot run on this machine, whatever it is worth.
+    """
 
     name: str
     fidelity: Fidelity | None = None
     latency: Latency | None = None
     problem: str | None = None
+    elsewhere: str | None = None
 
 
 @dataclass(frozen=True)
 class Decision:
-    """`chosen`, `accepted` or `rejected`, with the reason in words."""
+    """`chosen`, `accepted`, `converted` or `rejected`, with the reason in words."""
 
     verdict: str
     reason: str
@@ -38,22 +44,26 @@ def select(candidates: Sequence[Candidate], budget: float) -> dict[str, Decision
         budget: the largest accepted loss, as a share: 0.01 for 1 %.
 
     Raises:
-        BudgetError: where no candidate is close enough to the source.
+        BudgetError: where no candidate that runs here is close enough to the source.
     """
     reasons = {candidate.name: _rejection(candidate, budget) for candidate in candidates}
+    elsewhere = {each.name for each in candidates if each.elsewhere is not None}
     fit = [candidate for candidate in candidates if reasons[candidate.name] is None]
     if not fit:
         told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         raise BudgetError(
             f"No variant stays within the fidelity budget of {budget:.2%} ({told})",
-            hint="Raise --budget, give more calibration data, or allow fp32 with --precisions fp32",
+            hint="Add an engine that runs here, such as onnxruntime, with --engines"
+            if elsewhere == set(reasons)
+            else "Raise --budget, give more calibration data, or allow fp32 with --precisions fp32",
         )
     chosen = _fastest(fit)
     decisions = {}
     for candidate in candidates:
         reason = reasons[candidate.name]
         if reason is not None:
-            decisions[candidate.name] = Decision("rejected", reason)
+            verdict = "converted" if candidate.name in elsewhere else "rejected"
+            decisions[candidate.name] = Decision(verdict, reason)
         elif candidate is chosen:
             decisions[candidate.name] = Decision("chosen", _praise(candidate, fit))
         else:
@@ -63,6 +73,8 @@ def select(candidates: Sequence[Candidate], budget: float) -> dict[str, Decision
 
 def _rejection(candidate: Candidate, budget: float) -> str | None:
     fidelity = candidate.fidelity
+    if candidate.elsewhere is not None:
+        return f"not measured: {candidate.elsewhere}"
     if candidate.problem is not None:
         return candidate.problem
     if fidelity is None or candidate.latency is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,8 +17,11 @@ from modelport.runtime.predictor import open_variant, pipeline_of
 from modelport.runtime.tasks import TASKS
 from modelport.runtime.transforms.pipeline import Pipeline
 from modelport.runtime.trust import refusal
-from modelport.types import Array, Outputs
+from modelport.types import Array, Outputs, Running
 from modelport.verify.compare import Fidelity, compare, run_all
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,13 @@ class BundleCheck:
         return {**asdict(self), "passed": self.passed, "problems": self.problems}
 
 
-def verify(path: str | Path, *, threads: int = 0, trust: bool = False) -> BundleCheck:
+def verify(path: str | Path, *, trust: bool = False, **running: Unpack[Running]) -> BundleCheck:
     """Checks every file of a bundle, its transforms, and every variant this machine can run.
 
     Args:
         trust: whether native code that the bundle brings may run; without it, variants with some are
             skipped.
+        running: how the engines run; see `Predictor`.
 
     Raises:
         BundleError: where the bundle is damaged.
@@ -95,7 +99,7 @@ def verify(path: str | Path, *, threads: int = 0, trust: bool = False) -> Bundle
     feeds = [bundle.arrays(case.feeds) for case in bundle.cases]
     expected = [bundle.arrays(case.outputs) for case in bundle.cases]
     checks = tuple(
-        _check_variant(bundle, variant, feeds, expected, threads, trust)
+        _check_variant(bundle, variant, feeds, expected, running, trust)
         for variant in bundle.variants
     )
     return BundleCheck(str(path), files, len(feeds), _grey_levels(bundle, feeds), checks)
@@ -106,14 +110,15 @@ def _check_variant(
     variant: VariantEntry,
     feeds: Sequence[dict[str, Array]],
     expected: Sequence[Outputs],
-    threads: int,
+    running: Running,
     trust: bool,
 ) -> VariantCheck:
-    reason = ENGINES.get(variant.engine).available() or refusal(bundle, variant, trust)
+    engine = ENGINES.get(variant.engine)
+    reason = engine.available() or engine.cannot_run() or refusal(bundle, variant, trust)
     if reason is not None:
         return VariantCheck(variant.name, skipped=str(reason))
     try:
-        with open_variant(bundle, variant, threads=threads, trust=trust) as session:
+        with open_variant(bundle, variant, trust=trust, **running) as session:
             outputs = run_all(session, feeds)
     except EngineUnavailableError as error:
         return VariantCheck(variant.name, skipped=str(error))

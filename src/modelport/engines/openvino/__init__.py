@@ -19,6 +19,7 @@ class OpenVino(Engine):
     module: ClassVar[str | None] = "openvino"
     extra: ClassVar[str | None] = "openvino"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16", "int8")
+    trusted: ClassVar[bool] = True
     rules: ClassVar[Rules] = Rules(
         opsets=(7, 23),
         quantization="qdq",

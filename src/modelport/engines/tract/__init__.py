@@ -19,9 +19,10 @@ class Tract(ConvertingEngine):
     deployable: ClassVar[bool] = False
     requirements: ClassVar[Path | None] = Path(__file__).with_name("requirements.txt")
     rules: ClassVar[Rules] = Rules(
-        opsets=(9, 20),
+        opsets=(9, 24),
         legalize=("inline_functions",),
         source="https://github.com/sonos/tract#tract-in-the-landscape",
+        operators=Path(__file__).with_name("operators.json"),
     )
 
     def convert(self, job: Conversion) -> Converted:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-import numpy as np
 import tract
 
 from modelport.engines.base import Session
@@ -27,8 +26,7 @@ class TractSession(Session):
             self._runnable = model.into_runnable()
 
     def _run(self, feeds: Feeds) -> Outputs:
-        inputs = [np.ascontiguousarray(feeds[spec.name]) for spec in self.signature.inputs]
-        results = self._runnable.run(inputs)
+        results = self._runnable.run([feeds[spec.name] for spec in self.signature.inputs])
         return {
             spec.name: result.to_numpy().copy()
             for spec, result in zip(self.signature.outputs, results, strict=True)

@@ -45,6 +45,10 @@ class Worker:
         pipe = cast(BinaryIO, self._process.stdout)
         threading.Thread(target=_listen, args=(pipe, self._answers), daemon=True).start()
 
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
     def ask(self, message: Message, doing: str, limit_s: float) -> Message:
         """Sends one message and waits for its answer.
 

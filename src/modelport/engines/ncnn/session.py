@@ -1,0 +1,155 @@
+"""Runs a network of ncnn.
+
+ncnn's matrices have up to four axes, and beside them a batch: pnnx says which axis of an input or output
+that is, if any.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import ncnn
+import numpy as np
+
+from modelport.engines.base import Session
+from modelport.engines.files import as_file
+from modelport.errors import EngineError, EngineUnavailableError
+from modelport.types import Array, Artifact, Feeds, Outputs, TensorSpec
+
+SIXTEEN_BITS = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic")
+BRAIN_FLOATS = ("use_bf16_packed", "use_bf16_storage")
+
+
+class NcnnSession(Session):
+    def __init__(self, artifact: Artifact, threads: int) -> None:
+        super().__init__(artifact.signature, artifact.engine)
+        self._batch_of_inputs = artifact.options["batch_of_inputs"]
+        self._batch_of_outputs = artifact.options["batch_of_outputs"]
+        self._net = ncnn.Net()
+        _set_options(self._net.opt, str(artifact.options["precision"]), threads)
+        _choose_device(self._net, str(artifact.options.get("device", "cpu")))
+        with ExitStack() as stack:
+            model = as_file(artifact.files["model"], "model.param", stack)
+            weights = as_file(artifact.files["weights"], "model.bin", stack)
+            _load(self._net, str(model), str(weights))
+
+    def _run(self, feeds: Feeds) -> Outputs:
+        with self._net.create_extractor() as extractor:
+            self.give(extractor, feeds)
+            return {
+                spec.name: fitted(_taken(extractor, f"out{index}", batch), spec, self._sizes(feeds))
+                for index, (spec, batch) in enumerate(
+                    zip(self.signature.outputs, self._batch_of_outputs, strict=True)
+                )
+            }
+
+    def give(self, extractor: Any, feeds: Feeds) -> None:
+        given = zip(self.signature.inputs, self._batch_of_inputs, strict=True)
+        for index, (spec, batch) in enumerate(given):
+            # A copy, for layers that work in place.
+            matrix = ncnn.Mat(_as_taken(feeds[spec.name], spec), batch_index=batch).clone()
+            if extractor.input(f"in{index}", matrix) != 0:
+                raise EngineError(f"ncnn failed while running: it refuses the input {spec.name!r}")
+
+    def _sizes(self, feeds: Feeds) -> dict[str, int]:
+        """Sizes that have a name, as they are in this run."""
+        return {
+            wanted.name: size
+            for spec in self.signature.inputs
+            for wanted, size in zip(spec.shape, feeds[spec.name].shape, strict=True)
+            if not isinstance(wanted, int) and wanted.name is not None
+        }
+
+    def _close(self) -> None:
+        self._net.clear()
+        del self._net
+
+
+def _set_options(options: Any, precision: str, threads: int) -> None:
+    """Whatever is left to ncnn would change the numbers of a network that promises fp32."""
+    for name in SIXTEEN_BITS:
+        setattr(options, name, precision == "fp16")
+    for name in BRAIN_FLOATS:
+        setattr(options, name, precision == "bf16")
+    if threads:
+        options.num_threads = threads
+
+
+def _choose_device(net: Any, device: str) -> None:
+    if device == "cpu":
+        return
+    match = re.fullmatch(r"vulkan(?::(\d+))?", device)
+    if match is None:
+        raise EngineUnavailableError(f"ncnn has no device {device!r}; it has cpu, vulkan and vulkan:N")
+    index, count = int(match[1] or 0), ncnn.get_gpu_count()
+    if index >= count:
+        raise EngineUnavailableError(
+            f"ncnn finds {count or 'no'} GPUs with a Vulkan driver on this machine, and {device!r} was "
+            "asked for",
+            hint="Leave --device out, or install the Vulkan driver of the GPU",
+        )
+    net.opt.use_vulkan_compute = True
+    net.set_vulkan_device(index)
+
+
+def _load(net: Any, model: str, weights: str) -> None:
+    if net.load_param(model) != 0:
+        raise EngineError("ncnn failed while loading: it cannot read the network's description")
+    if net.load_model(weights) != 0:
+        raise EngineError("ncnn failed while loading: the weights do not fit the network")
+
+
+def _as_taken(array: Array, spec: TensorSpec) -> Array:
+    if array.dtype == np.float32:
+        return np.ascontiguousarray(array)
+    limits = np.iinfo(np.int32)
+    if array.size and (array.min() < limits.min or array.max() > limits.max):
+        raise EngineError(
+            f"ncnn takes integers of 32 bits, and {spec.name!r} has values up to {array.max()} and down "
+            f"to {array.min()}"
+        )
+    return np.ascontiguousarray(array, np.int32)
+
+
+def _taken(extractor: Any, name: str, batch: int) -> Array:
+    status, matrix = extractor.extract(name)
+    if status != 0:
+        raise EngineError(
+            f"ncnn failed while running: it cannot compute {name}, status {status}",
+            hint="Choose other sizes, or another engine with --engines",
+        )
+    return np.array(matrix.numpy(batch_index=batch))
+
+
+def fitted(array: Array, spec: TensorSpec, sizes: Mapping[str, int]) -> Array:
+    """The array in the shape of the signature: ncnn drops axes, and has none without a size.
+
+    Raises:
+        EngineError: where it cannot be that shape.
+    """
+    if array.ndim != len(spec.shape):
+        shape = _shape(array.size, spec, sizes)
+        array = array if shape is None else array.reshape(shape)
+    problem = spec.mismatch(array)
+    if problem is not None:
+        raise EngineError(
+            f"ncnn failed while running: the output {spec.name!r} {problem}",
+            expected=str(spec),
+            hint="pnnx has converted the model wrongly; choose another engine with --engines",
+        )
+    return array
+
+
+def _shape(count: int, spec: TensorSpec, sizes: Mapping[str, int]) -> Sequence[int] | None:
+    """The one shape of so many numbers that fits; None where none or several do."""
+    found = [s if isinstance(s, int) else sizes.get(s.name or "", -1) for s in spec.shape]
+    open_places = [place for place, size in enumerate(found) if size < 0]
+    known = int(np.prod([size for size in found if size >= 0]))
+    if len(open_places) > 1 or known == 0 or count % known:
+        return None
+    for place in open_places:
+        found[place] = count // known
+    return found if int(np.prod(found)) == count else None

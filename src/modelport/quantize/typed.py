@@ -1,0 +1,24 @@
+"""Writes a precision into a graph, for engines that compute in the types that the graph has."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from modelport.frontends.network.half import halve
+from modelport.graph.retype import copy_of
+from modelport.quantize.symmetric import symmetric
+
+
+def typed(model: ir.Model, precision: str) -> ir.Model:
+    """The graph itself for fp32; else a copy, in float16 for fp16, in symmetric int8 for int8.
+
+    Inputs and outputs keep their types.
+
+    Raises:
+        QuantizationError: where a quantized graph cannot be made symmetric.
+    """
+    if precision == "fp16":
+        made = copy_of(model)
+        halve(made)
+        return made
+    return symmetric(model) if precision == "int8" else model
