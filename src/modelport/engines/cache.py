@@ -117,6 +117,32 @@ def _entries(folder: Path) -> Iterable[Path]:
     return (path for path in folder.iterdir() if (path / ENTRY).is_file())
 
 
+def own_folder(engine: str) -> Path | None:
+    """Where an engine's own library may keep what it made for this processor; None where it may not."""
+    if _most_bytes() <= 0:
+        return None
+    place = home() / "compiled" / f"{engine}-{hashlib.sha256(features().encode()).hexdigest()[:12]}"
+    with suppress(OSError):
+        place.mkdir(parents=True, exist_ok=True)
+    return place if place.is_dir() and os.access(place, os.W_OK) else None
+
+
+def prune_own(engine: str) -> None:
+    """Lets go of the engine's files that were used longest ago, beyond what the cache may take."""
+    place = own_folder(engine)
+    files = [] if place is None else [path for path in place.iterdir() if path.is_file()]
+    used = 0
+    for path in sorted(files, key=_last_used, reverse=True):
+        used += path.stat().st_size
+        if used > _most_bytes():
+            path.unlink(missing_ok=True)
+
+
+def _last_used(path: Path) -> float:
+    told = path.stat()
+    return max(told.st_mtime, told.st_atime)
+
+
 def _most_bytes() -> int:
     try:
         return int(os.environ.get("MODELPORT_CACHE_BYTES", MOST_BYTES))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import onnx
+import onnx  # noqa: TID251 - the generator reads protos
 
 from modelport.engines.c.build import FLAGS, HEADER, LIBRARY, SOURCE, WEIGHTS, build
 from modelport.engines.c.generate import generate

@@ -8,11 +8,10 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from emx_onnx_cgen.codegen.c_emitter import CEmitter
+from emx_onnx_cgen.codegen.c_emitter import CEmitter, ScalarType
 from emx_onnx_cgen.compiler import Compiler, CompilerOptions
 from emx_onnx_cgen.ir.ops import ConvOp
 from jinja2 import ChoiceLoader, DictLoader, PrefixLoader
-from shared.scalar_types import ScalarType
 
 from modelport.engines.c.build import WEIGHTS
 from modelport.engines.c.kernels import KERNELS, LANES, TEMPLATES
@@ -240,8 +239,9 @@ extern "C" {{
 #endif
 """
 
-_INCLUDED = f"""/* The weights stand in {WEIGHTS}, little-endian, which GCC and Clang include from the folder where they
- * are started. To keep it elsewhere, define MODEL_WEIGHTS as an address, aligned to {ALIGNMENT}. */
+_INCLUDED = f"""/* The weights stand in {WEIGHTS}, little-endian, which GCC and Clang include from the folder
+ * where they are started. To keep it elsewhere, define MODEL_WEIGHTS as an address,
+ * aligned to {ALIGNMENT}. */
 #ifndef MODEL_WEIGHTS
 __asm__(".section .rodata\\n.balign {ALIGNMENT}\\nmodel_weights:\\n.incbin \\"{WEIGHTS}\\"\\n.text\\n");
 extern const unsigned char model_weights[] __attribute__((visibility("hidden")));
@@ -252,6 +252,7 @@ extern const unsigned char model_weights[] __attribute__((visibility("hidden")))
 def _about(made: Generated) -> str:
     weights = f"in {WEIGHTS}" if made.weights is not None else "in this file"
     return (
-        f"/* A network in C99: model_run, below, runs it; {made.kept_bytes} bytes of weights stand {weights}.\n"
+        "/* A network in C99: model_run, below, runs it; "
+        f"{made.kept_bytes} bytes of weights stand {weights}.\n"
         " * Compile it for example with: cc -O3 -c model.c, and link with -lm. */"
     )

@@ -170,7 +170,8 @@ EMX_NODE_FN void {{ op_name }}(float *patch, {{ params | join(', ') }}) {
     for (idx_t c = 0; c < {{ batch * out_channels }}; ++c) {
         const idx_t oc = c % {{ out_channels }};
         const float *x = (const float *){{ input0 }}
-            + (c / {{ out_channels }} * {{ in_channels }} + oc / {{ group_out_channels }}) * {{ high * wide }};
+            + (c / {{ out_channels }} * {{ in_channels }} + oc / {{ group_out_channels }})
+            * {{ high * wide }};
         const float *w = (const float *){{ weights }} + oc * {{ depth }};
         float *y = (float *){{ output }} + c * {{ rows * columns }};
         for (idx_t oh = 0; oh < {{ rows }}; ++oh) {
@@ -258,8 +259,9 @@ EMX_NODE_FN void {{ op_name }}({{ params | join(', ') }}) {
 {% endfor %}
     model_product({{ output_loop_bounds[-2] }}, {{ output_loop_bounds[-1] }}, {{ k }},
         (const float *)&{{ input0_index_expr | replace(row ~ "[k]", "[0][0]") }}, {{ k }},
-        (const float *)&{{ input1_index_expr | replace("[k]" ~ column, "[0][0]") }}, {{ output_loop_bounds[-1] }},
-        0, (float *)&{{ output_index_expr | replace(row ~ column, "[0][0]") }}, {{ output_loop_bounds[-1] }});
+        (const float *)&{{ input1_index_expr | replace("[k]" ~ column, "[0][0]") }},
+        {{ output_loop_bounds[-1] }}, 0,
+        (float *)&{{ output_index_expr | replace(row ~ column, "[0][0]") }}, {{ output_loop_bounds[-1] }});
 {% for name in output_loop_vars[:-2] %}
     }
 {% endfor %}

@@ -22,7 +22,12 @@ class LiteRt(ConvertingEngine):
     name: ClassVar[str] = "litert"
     package: ClassVar[str | None] = "ai-edge-litert"
     module: ClassVar[str | None] = "ai_edge_litert"
-    also_imports: ClassVar[tuple[str, ...]] = ("torch", "litert_torch", "ai_edge_quantizer")
+    also_imports: ClassVar[tuple[str, ...]] = (
+        "torch",
+        "litert_torch",
+        "ai_edge_quantizer",
+        "modelport.engines.torch_programs",
+    )
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
     routes: ClassVar[tuple[str, ...]] = (PROGRAM,)
     deployable: ClassVar[bool] = False

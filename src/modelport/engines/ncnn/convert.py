@@ -18,63 +18,69 @@ from modelport.errors import EngineError
 from modelport.types import Dim, Signature, TensorSpec
 
 MODEL, WEIGHTS = "model.ncnn.param", "model.ncnn.bin"
+DESCRIPTION = "model_ncnn.py"
+"""What pnnx writes; the last shows how the network is used."""
 
 PNNX_S = 800.0
-
-NO_BATCH = 233
-"""pnnx's number for an input or output without a batch."""
 
 KINDS = {"float32": "f32", "int32": "i32", "int64": "i64"}
 
 COMPLAINTS = re.compile(r"not supported|unsupported|FATAL|^ort .*failed|unexpected", re.IGNORECASE)
 
+LAST_LINES = 4
+
 
 def convert(job: Conversion) -> Converted:
     _demand_kinds(job.signature)
-    made = _with_free_batch(job) or _with_free_sizes(job)
+    small, big = (_shapes(job.signature, bigger=bigger) for bigger in (False, True))
+    made = _with_batches(job, small, big) or _converted(job, small, big)
+    runs = [small] if big == small else [small, big]
+    try_out(job, made, runs)
     if job.target.precision == "int8":
         from modelport.engines.ncnn.quantizing import quantize
 
         quantize(job, made)
-        try_out(job, made, [_shapes(job.signature, bigger=False)])
+        try_out(job, made, runs)
     return made
 
 
 def _demand_kinds(signature: Signature) -> None:
     for spec in signature.inputs:
         if spec.dtype not in KINDS or not spec.shape:
-            raise EngineError(
-                f"ncnn failed while compiling: it takes inputs of {', '.join(KINDS)} with at least one "
-                f"axis, and {spec} is none",
-                hint="Choose another engine with --engines",
+            raise _refusal(
+                f"it takes inputs of {', '.join(KINDS)} with one axis or more, and {spec} is none"
             )
     for spec in signature.outputs:
         if spec.dtype != "float32":
-            raise EngineError(
-                f"ncnn failed while compiling: it gives float32 alone, and {spec} is another kind",
-                hint="Cut the model before that output, or choose another engine with --engines",
-            )
+            raise _refusal(f"it gives float32 alone, and the output {spec} is of another kind")
+
+
+def _refusal(reason: str) -> EngineError:
+    return EngineError(
+        f"ncnn failed while compiling: {reason}", hint="Choose another engine with --engines"
+    )
 
 
 # --- sizes --------------------------------------------------------------------------------------
 
 
-def _with_free_batch(job: Conversion) -> Converted | None:
-    """First axes that are free as batches, which pnnx leaves alone; None where it finds no batch."""
-    free = [spec for spec in job.signature.inputs if isinstance(spec.shape[0], Dim)]
-    small, big = (_shapes(job.signature, bigger=bigger) for bigger in (False, True))
-    if not free:
-        return _converted(job, small, big)
-    made = _converted(job, *(_one_sample(job.signature, shapes) for shapes in (small, big)))
-    batches = zip(job.signature.inputs, made.options["batch_of_inputs"], strict=True)
-    if any(spec in free and batch != 0 for spec, batch in batches):
+def _with_batches(job: Conversion, small: Shapes, big: Shapes) -> Converted | None:
+    """A network of one sample, which runs many; None where pnnx sees no batch in a first axis.
+
+    Raises:
+        EngineError: where pnnx cannot convert the model at all.
+    """
+    specs = job.signature.inputs
+    free = [isinstance(spec.shape[0], Dim) for spec in specs]
+    if not any(free):
         return None
-    try_out(job, made, [small, big])
-    return made
-
-
-def _with_free_sizes(job: Conversion) -> Converted:
-    return _converted(job, *(_shapes(job.signature, bigger=bigger) for bigger in (False, True)))
+    one, other = (
+        [(1, *shape[1:]) if is_free else shape for shape, is_free in zip(shapes, free, strict=True)]
+        for shapes in (small, big)
+    )
+    made = _converted(job, one, other)
+    batches = zip(free, made.options["batch_of_inputs"], strict=True)
+    return made if all(batch == 0 for is_free, batch in batches if is_free) else None
 
 
 def _shapes(signature: Signature, *, bigger: bool) -> list[tuple[int, ...]]:
@@ -82,8 +88,8 @@ def _shapes(signature: Signature, *, bigger: bool) -> list[tuple[int, ...]]:
     places: dict[str, int] = {}
     return [
         tuple(
-            s if isinstance(s, int) else _size(s, place, places, bigger)
-            for place, s in enumerate(spec.shape)
+            size if isinstance(size, int) else _size(size, place, places, bigger)
+            for place, size in enumerate(spec.shape)
         )
         for spec in signature.inputs
     ]
@@ -95,31 +101,20 @@ def _size(size: Dim, place: int, places: dict[str, int], bigger: bool) -> int:
     return size.nearest(2 * smallest + place * size.step) if bigger else smallest
 
 
-def _one_sample(signature: Signature, shapes: Shapes) -> list[tuple[int, ...]]:
-    given = zip(signature.inputs, shapes, strict=True)
-    return [(1, *s[1:]) if isinstance(spec.shape[0], Dim) else tuple(s) for spec, s in given]
-
-
 # --- pnnx ---------------------------------------------------------------------------------------
 
 
 def _converted(job: Conversion, small: Shapes, big: Shapes) -> Converted:
     log = _pnnx_run(job, _source(job, small), small, big)
     folder = job.source.parent
-    if not (folder / MODEL).is_file():
-        raise EngineError(f"ncnn failed while compiling: {_reason(log)}")
+    if not all((folder / name).is_file() for name in (MODEL, WEIGHTS, DESCRIPTION)):
+        raise _refusal(_reason(log))
     network = Network.read(folder / MODEL)
     _demand_layers(network, log)
     _demand_tables(network, job.signature)
     (folder / MODEL).replace(job.directory / MODEL)
-    _move_weights(folder / WEIGHTS, job.directory / WEIGHTS)
-    return _tried(job, Converted({"model": MODEL, "weights": WEIGHTS}, _options(job)), small, big)
-
-
-def _tried(job: Conversion, made: Converted, small: Shapes, big: Shapes) -> Converted:
-    fits = _one_sample(job.signature, small) != list(small) or list(small) == list(big)
-    try_out(job, made, [small] if fits else [small, big])
-    return made
+    _keep_weights(folder / WEIGHTS, job.directory / WEIGHTS)
+    return Converted({"model": MODEL, "weights": WEIGHTS}, _options(job, folder / DESCRIPTION))
 
 
 def _source(job: Conversion, shapes: Shapes) -> Path:
@@ -133,6 +128,7 @@ def _source(job: Conversion, shapes: Shapes) -> Path:
 
 
 def _pnnx_run(job: Conversion, source: Path, small: Shapes, big: Shapes) -> str:
+    """What it prints; its status is 0 where it failed, as long as it does not crash."""
     sizes = [f"inputshape={_told(job.signature.inputs, small)}"]
     if list(big) != list(small):
         sizes.append(f"inputshape2={_told(job.signature.inputs, big)}")
@@ -144,21 +140,77 @@ def _pnnx_run(job: Conversion, source: Path, small: Shapes, big: Shapes) -> str:
             errors="replace", timeout=PNNX_S, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        raise EngineError(f"pnnx was stopped after {PNNX_S:g} s") from error
-    return done.stdout if done.returncode == 0 else f"{done.stdout}\nstatus {done.returncode}"
+        raise _refusal(f"pnnx was not done after {PNNX_S:g} s") from error
+    return done.stdout if done.returncode >= 0 else f"{done.stdout}\nsignal {-done.returncode}"
 
 
 def _pnnx() -> Path:
-    """Beside a package that would import torch."""
+    """Beside its package, which would import torch."""
     found = find_spec("pnnx")
-    if found is None or found.origin is None:
-        raise EngineError(
-            "pnnx, which converts for ncnn, is not installed", hint="Run: modelport engines install ncnn"
-        )
-    names = (Path(found.origin).with_name(name) for name in ("pnnx", "pnnx.exe"))
-    return next(path for path in names if path.is_file())
+    for name in ("pnnx", "pnnx.exe"):
+        path = Path(found.origin).with_name(name) if found and found.origin else Path(name)
+        if path.is_file():
+            return path
+    raise EngineError(
+        "pnnx, which converts for ncnn, is not installed",
+        hint="Run: modelport engines install ncnn",
+    )
 
 
 def _told(specs: Sequence[TensorSpec], shapes: Shapes) -> str:
     told = zip(specs, shapes, strict=True)
     return ",".join(f"[{','.join(map(str, shape))}]{KINDS[spec.dtype]}" for spec, shape in told)
+
+
+def _reason(log: str) -> str:
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    complaints = [line for line in lines if COMPLAINTS.search(line)]
+    return "pnnx wrote nothing. It said: " + " | ".join((complaints or lines)[-LAST_LINES:])
+
+
+def _demand_layers(network: Network, log: str) -> None:
+    kinds = dict.fromkeys(layer.kind for layer in network.layers)
+    unknown = [kind for kind in kinds if ncnn.layer_to_index(kind) < 0]
+    if unknown:
+        raise _refusal(f"it lacks {', '.join(unknown)}")
+    complaints = [line.strip() for line in log.splitlines() if COMPLAINTS.search(line)]
+    if complaints:
+        raise _refusal(f"pnnx said: {' | '.join(dict.fromkeys(complaints))}")
+
+
+def _demand_tables(network: Network, signature: Signature) -> None:
+    """ncnn reads integers as rows of a table alone; elsewhere it takes their bits for floats."""
+    for index, spec in enumerate(signature.inputs):
+        readers = {layer.kind for layer in network.readers(f"in{index}")}
+        if spec.dtype != "float32" and readers - {"Embed"}:
+            raise _refusal(
+                f"it takes integers as the rows of an embedding alone, and the input {spec} goes into "
+                f"{', '.join(sorted(readers))}"
+            )
+
+
+def _keep_weights(source: Path, place: Path) -> None:
+    """A network without weights gets a few bytes that nobody reads, as files in archives have some."""
+    source.replace(place)
+    if not place.stat().st_size:
+        place.write_bytes(bytes(4))
+
+
+def _options(job: Conversion, description: Path) -> dict[str, object]:
+    """Where batches are, which pnnx tells in its example alone."""
+    text = description.read_text(encoding="utf-8")
+    inputs = re.findall(r"ex\.input\(.*batch_index=(\d+)", text)
+    outputs = re.findall(r"out\d+\.numpy\(batch_index=(\d+)", text)
+    counts = len(job.signature.inputs), len(job.signature.outputs)
+    if (len(inputs), len(outputs)) != counts:
+        raise _refusal(
+            f"pnnx made {len(inputs)} inputs and {len(outputs)} outputs of {counts[0]} and {counts[1]}"
+        )
+    options: dict[str, object] = {
+        "precision": job.target.precision,
+        "batch_of_inputs": [int(batch) for batch in inputs],
+        "batch_of_outputs": [int(batch) for batch in outputs],
+    }
+    if job.target.device != "cpu":
+        options["device"] = job.target.device
+    return options

@@ -31,8 +31,8 @@ def readable(model: ir.Model) -> ir.Model:
 
 
 def _reduce_two(graph: ir.Graph, node: ir.Node) -> None:
-    axes, shape = _constant(node, 1), node.inputs[0] and node.inputs[0].shape
-    if axes is None or axes.size != 1 or shape is None or node.outputs[0].name is None:
+    axes, shape = _constant(node, 1), node.inputs[0].shape if node.inputs[0] else None
+    if axes is None or axes.size != 1 or shape is None:
         return
     axis = int(axes.reshape(-1)[0]) % len(shape)
     maker = _Maker(graph, node)
@@ -115,7 +115,10 @@ class _Maker:
         return made
 
     def make(
-        self, operator: str, takes: Sequence[ir.Value | None], attributes: dict[str, object] | None = None
+        self,
+        operator: str,
+        takes: Sequence[ir.Value | None],
+        attributes: dict[str, object] | None = None,
     ) -> ir.Value:
         node = ir.node(operator, takes, attributes or {})
         node.name = node.outputs[0].name = self._next()

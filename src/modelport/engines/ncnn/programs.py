@@ -23,7 +23,9 @@ CHECKS = ("_guards_fn", "aten._assert", "aten.sym_constrain")
 """Beginnings of the names of what only checks. Sizes are checked by the session."""
 
 
-def write_script(program: Path, signature: Signature, shapes: Sequence[Sequence[int]], file: Path) -> None:
+def write_script(
+    program: Path, signature: Signature, shapes: Sequence[Sequence[int]], file: Path
+) -> None:
     """Traces the program at these shapes of its inputs.
 
     Sizes that are free stay so where the program computes with them: it reads them from its inputs, and
@@ -39,7 +41,8 @@ def write_script(program: Path, signature: Signature, shapes: Sequence[Sequence[
     examples = [torch.zeros(*s, dtype=kind) for s, kind in zip(shapes, kinds, strict=True)]
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated, and its readers know
-        torch.jit.trace(module, tuple(examples), check_trace=False).save(str(file))
+        traced: Any = torch.jit.trace(module, tuple(examples), check_trace=False)  # type: ignore[no-untyped-call]
+        traced.save(str(file))
 
 
 def _write_forms(module: GraphModule) -> None:

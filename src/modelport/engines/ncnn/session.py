@@ -7,7 +7,7 @@ that is, if any.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -36,9 +36,17 @@ class NcnnSession(Session):
             weights = as_file(artifact.files["weights"], "model.bin", stack)
             _load(self._net, str(model), str(weights))
 
+    def look(self, feeds: Feeds, blobs: Iterable[str]) -> Iterator[tuple[str, Array]]:
+        """Runs, and gives what is between layers."""
+        with self._net.create_extractor() as extractor:
+            extractor.set_light_mode(False)
+            self._give(extractor, feeds)
+            for blob in blobs:
+                yield blob, _taken(extractor, blob, batch=0)
+
     def _run(self, feeds: Feeds) -> Outputs:
         with self._net.create_extractor() as extractor:
-            self.give(extractor, feeds)
+            self._give(extractor, feeds)
             return {
                 spec.name: fitted(_taken(extractor, f"out{index}", batch), spec, self._sizes(feeds))
                 for index, (spec, batch) in enumerate(
@@ -46,7 +54,7 @@ class NcnnSession(Session):
                 )
             }
 
-    def give(self, extractor: Any, feeds: Feeds) -> None:
+    def _give(self, extractor: Any, feeds: Feeds) -> None:
         given = zip(self.signature.inputs, self._batch_of_inputs, strict=True)
         for index, (spec, batch) in enumerate(given):
             # A copy, for layers that work in place.
@@ -83,7 +91,9 @@ def _choose_device(net: Any, device: str) -> None:
         return
     match = re.fullmatch(r"vulkan(?::(\d+))?", device)
     if match is None:
-        raise EngineUnavailableError(f"ncnn has no device {device!r}; it has cpu, vulkan and vulkan:N")
+        raise EngineUnavailableError(
+            f"ncnn has no device {device!r}; it has cpu, vulkan and vulkan:N"
+        )
     index, count = int(match[1] or 0), ncnn.get_gpu_count()
     if index >= count:
         raise EngineUnavailableError(

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the engine that every installation has."""
+"""ONNX Runtime: on the CPU the engine that every installation has, elsewhere whatever its build can."""
 
 from __future__ import annotations
 
@@ -29,14 +29,19 @@ class OnnxRuntime(Engine):
     def refuses(self, target: Target) -> str | None:
         if target.precision == "bf16":
             return "ONNX Runtime's CPU provider has no bfloat16 convolutions or matrix products"
-        return super().refuses(target)
+        reason = super().refuses(target)
+        if reason is None and target.device != Target.device:
+            from modelport.engines.onnxruntime.providers import device_problem
+
+            reason = device_problem(target.device)
+        return reason
 
     def _compile(
         self, model: ir.Model, target: Target, directory: Path, calibration: Sequence[Feeds]
     ) -> Artifact:
         from modelport.engines.onnxruntime.compile import compile_model
 
-        return compile_model(model, directory)
+        return compile_model(model, target, directory)
 
     def _load(self, artifact: Artifact, threads: int) -> Session:
         from modelport.engines.onnxruntime.session import OnnxRuntimeSession

@@ -6,26 +6,33 @@ Libraries of operators that the model needs are copied beside it.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
 from modelport.engines.base import Session
 from modelport.engines.libraries import OPERATOR_PACKAGES, operator_files
+from modelport.engines.onnxruntime.kept import CONTENT, content_of
 from modelport.engines.onnxruntime.session import MemorySession
 from modelport.graph.io import apart, save_with_weights
 from modelport.graph.operators import declared
 from modelport.graph.query import signature_of
-from modelport.types import Artifact, Blob
+from modelport.types import Artifact, Blob, Target
 
 
-def compile_model(model: ir.Model, directory: Path) -> Artifact:
+def compile_model(model: ir.Model, target: Target, directory: Path) -> Artifact:
     files = save_with_weights(model, directory, name="model")
     libraries, packages = operator_files(declared(model, "onnxruntime"), directory)
+    options: dict[str, Any] = {CONTENT: content_of(files["model"])}
+    if packages:
+        options[OPERATOR_PACKAGES] = packages
+    if target.device != Target.device:
+        options["device"] = target.device
     return Artifact(
         engine="onnxruntime",
         signature=signature_of(model),
         files={**{role: Blob(path) for role, path in files.items()}, **libraries},
-        options={OPERATOR_PACKAGES: packages} if packages else {},
+        options=options,
     )
 
 

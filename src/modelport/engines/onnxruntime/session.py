@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,29 +10,45 @@ import onnxruntime as ort
 
 from modelport.engines.base import Session
 from modelport.engines.libraries import operator_libraries
+from modelport.engines.onnxruntime.kept import kept, kept_at, reopened
+from modelport.engines.onnxruntime.providers import Device, read_device
+from modelport.errors import EngineUnavailableError
 from modelport.types import Array, Artifact, Feeds, Outputs, Signature
 
 
 class OnnxRuntimeSession(Session):
     def __init__(self, artifact: Artifact, threads: int) -> None:
         super().__init__(artifact.signature, artifact.engine)
-        options = _options(threads)
-        if artifact.options.get("optimize") is False:
-            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        self._device = read_device(str(artifact.options.get("device", "cpu")))
         with ExitStack() as opening:
             libraries = opening.enter_context(operator_libraries(artifact))
-            for library in libraries:
-                options.register_custom_ops_library(library)
-            self._session = _open(artifact, options)
+            opener = _Opener(artifact, threads, libraries, self._device)
+            self._session = opener.open()
             self._libraries = opening.pop_all()
         self._names = [spec.name for spec in artifact.signature.outputs]
 
     def _run(self, feeds: Feeds) -> Outputs:
+        if self._device.provider.memory:
+            return run_bound(self._session, feeds, self._names, self._device)
+        # On the CPU arrays of the caller that are bound as outputs were no faster, and small ones slower.
         return dict(zip(self._names, self._session.run(self._names, feeds), strict=True))
 
     def _close(self) -> None:
         del self._session
         self._libraries.close()
+
+
+def run_bound(
+    session: ort.InferenceSession, feeds: Feeds, names: Sequence[str], device: Device
+) -> Outputs:
+    """Outputs stay on the device until the run is over, and are copied back together."""
+    binding = session.io_binding()
+    for name, array in feeds.items():
+        binding.bind_cpu_input(name, array)
+    for name in names:
+        binding.bind_output(name, device.provider.memory, device.index)
+    session.run_with_iobinding(binding)
+    return dict(zip(names, binding.copy_outputs_to_cpu(), strict=True))
 
 
 class MemorySession(Session):
@@ -56,7 +72,7 @@ class MemorySession(Session):
             options.add_session_config_entry("session.disable_prepacking", "1")
         values = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
         options.add_external_initializers(list(weights), values)
-        self._session = _started(model, options)
+        self._session = _started(model, options, read_device("cpu"))
         self._weights = values
         self._names = [spec.name for spec in signature.outputs]
 
@@ -82,10 +98,31 @@ def _options(threads: int) -> ort.SessionOptions:
     return options
 
 
-def _started(model: str | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
-    return ort.InferenceSession(
-        model, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(WRONG)
+def _started(
+    model: str | bytes, options: ort.SessionOptions, device: Device
+) -> ort.InferenceSession:
+    if not device.is_cpu:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    session = ort.InferenceSession(
+        model, options, providers=device.wanted(), disabled_optimizers=list(WRONG)
     )
+    problem = None if device.is_cpu else _left_to_the_cpu(session, device.provider.name)
+    if problem is not None:
+        raise EngineUnavailableError(
+            f"{device.provider.name} {problem}, so ONNX Runtime would run all on the CPU",
+            hint="Look whether the device is there, with its driver and libraries; or leave it out",
+        )
+    return session
+
+
+def _left_to_the_cpu(session: ort.InferenceSession, provider: str) -> str | None:
+    """Why nothing runs on the device, which ONNX Runtime itself tells nobody; None where something does."""
+    if provider not in session.get_providers():
+        return "could not be started"
+    if not hasattr(session, "get_provider_graph_assignment_info"):  # before 1.24
+        return None
+    used = {part.ep_name for part in session.get_provider_graph_assignment_info()}
+    return "took none of the operators" if used and provider not in used else None
 
 
 WRONG = ("Pad_Fusion",)
@@ -93,13 +130,44 @@ WRONG = ("Pad_Fusion",)
 fold, our own passes fold."""
 
 
-def _open(artifact: Artifact, options: ort.SessionOptions) -> ort.InferenceSession:
-    model = artifact.files["model"]
-    if model.whole_file is not None:
-        return _started(str(model.whole_file), options)
-    weights = artifact.files.get("weights")
-    if weights is not None:
-        name = str(artifact.options.get("weights_name", "model.onnx.data"))
-        view = bytes(weights.view())
-        options.add_external_initializers_from_files_in_memory([name], [view], [len(view)])
-    return _started(bytes(model.view()), options)
+class _Opener:
+    """Opens a model of an artifact, in each of the forms in which it may be there."""
+
+    def __init__(
+        self, artifact: Artifact, threads: int, libraries: Sequence[str], device: Device
+    ) -> None:
+        self._artifact, self._threads = artifact, threads
+        self._libraries, self._device = libraries, device
+
+    def open(self) -> ort.InferenceSession:
+        as_it_is = self._artifact.options.get("optimize") is False
+        plain = self._device.is_cpu and not self._libraries
+        place = kept_at(self._artifact) if plain and not as_it_is else None
+        if place is None:
+            return self._model(optimize=not as_it_is)
+        return reopened(place, self._optimized) or kept(place, self._model)
+
+    def _optimized(self, path: Path) -> ort.InferenceSession:
+        return _started(str(path), self._options(optimize=False), self._device)
+
+    def _model(self, write_to: Path | None = None, optimize: bool = True) -> ort.InferenceSession:
+        options = self._options(optimize)
+        if write_to is not None:
+            options.optimized_model_filepath = str(write_to)
+        model = self._artifact.files["model"]
+        if model.whole_file is not None:
+            return _started(str(model.whole_file), options, self._device)
+        weights = self._artifact.files.get("weights")
+        if weights is not None:
+            name = str(self._artifact.options.get("weights_name", "model.onnx.data"))
+            view = bytes(weights.view())
+            options.add_external_initializers_from_files_in_memory([name], [view], [len(view)])
+        return _started(bytes(model.view()), options, self._device)
+
+    def _options(self, optimize: bool) -> ort.SessionOptions:
+        options = _options(self._threads)
+        if not optimize:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        for library in self._libraries:
+            options.register_custom_ops_library(library)
+        return options

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU."""
+"""OpenVINO: on the CPU, and on GPUs and NPUs of Intel."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from modelport.engines.base import Engine, Rules, Session
-from modelport.types import Artifact, Feeds, Target
+from modelport.engines.routes import GRAPH, PROGRAM
+from modelport.types import Artifact, Feeds, Signature, Target
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+
+HALVES = ("gpu", "npu")
+"""Devices whose short floats are fp16."""
 
 
 class OpenVino(Engine):
@@ -20,6 +25,8 @@ class OpenVino(Engine):
     extra: ClassVar[str | None] = "openvino"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16", "int8")
     trusted: ClassVar[bool] = True
+    """Of the CPU; GPUs and NPUs have fp16 too, and compute in it what is not quantized."""
+    routes: ClassVar[tuple[str, ...]] = (GRAPH, PROGRAM)
     rules: ClassVar[Rules] = Rules(
         opsets=(7, 23),
         quantization="qdq",
@@ -30,12 +37,14 @@ class OpenVino(Engine):
     )
 
     def refuses(self, target: Target) -> str | None:
-        reason = super().refuses(target)
-        if reason is None and target.precision == "bf16":
-            from modelport.engines.openvino.session import processor_has
+        halves = target.device.lower().startswith(HALVES)
+        reason = self.available()
+        if reason is None and not (halves and target.precision == "fp16"):
+            reason = super().refuses(target)
+        if reason is None and (target.device, target.precision) != (Target.device, "fp32"):
+            from modelport.engines.openvino.session import problem_of
 
-            if not processor_has("BF16"):
-                reason = "this processor has no bfloat16 instructions"
+            reason = problem_of(target)
         return reason
 
     def _compile(
@@ -44,6 +53,18 @@ class OpenVino(Engine):
         from modelport.engines.openvino.compile import compile_model
 
         return compile_model(model, target, directory)
+
+    def _compile_program(
+        self,
+        program: Path,
+        signature: Signature,
+        target: Target,
+        directory: Path,
+        calibration: Sequence[Feeds],
+    ) -> Artifact:
+        from modelport.engines.openvino.compile import compile_program
+
+        return compile_program(program, signature, target, directory)
 
     def _load(self, artifact: Artifact, threads: int) -> Session:
         from modelport.engines.openvino.session import OpenVinoSession

@@ -24,7 +24,7 @@ GRAPH_INSTEAD = (
 
 
 def read(path: Path) -> ExportedProgram:
-    """Raises EngineError: naming an operator that only the user's own process knows."""
+    """Raises EngineError: naming an operator that is not registered in this process."""
     with _listening() as said:
         try:
             return torch.export.load(path)
@@ -34,8 +34,7 @@ def read(path: Path) -> ExportedProgram:
             if unknown is None:
                 raise
             raise EngineError(
-                f"The operator {unknown[1]} is registered in your own process alone, and programs "
-                "are compiled in another",
+                f"The operator {unknown[1]} is not registered in the process that compiles the program",
                 hint=GRAPH_INSTEAD,
             ) from error
 
@@ -118,7 +117,7 @@ def refuse_branches(program: ExportedProgram, engine: str) -> None:
     for node in program.graph.nodes:
         if isinstance(node.target, HigherOrderOperator):
             raise EngineError(
-                f"{engine} cannot take torch's {node.target.name()}, which the program has",
+                f"{engine} cannot take torch's {node.target}, which the program has",
                 hint=GRAPH_INSTEAD,
             )
 
@@ -153,9 +152,12 @@ def _is_work(node: Node) -> bool:
     """Depthwise convolutions are not: they wait for memory, and lose the most."""
     if not isinstance(node.target, OpOverload) or node.target._schema.name not in COMPUTES:
         return False
-    name, weight = node.target._schema.name, node.args[1] if len(node.args) > 1 else None
-    shape = weight.meta["val"].shape if isinstance(weight, Node) else ()
-    return "conv" not in name or len(shape) < 3 or shape[1] != 1
+    return "conv" not in node.target._schema.name or _channels_of_weight(node) != 1
+
+
+def _channels_of_weight(convolution: Node) -> int | None:
+    weight = convolution.args[1]
+    return int(weight.meta["val"].shape[1]) if isinstance(weight, Node) else None
 
 
 def _in_bf16(node: Node) -> Node:

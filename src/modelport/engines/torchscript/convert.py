@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch._ops import OpOverload
+from torch._ops import OpOverload, OpOverloadPacket
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec
 from torch.fx import Node
@@ -92,7 +92,7 @@ class _Flat:
             elif node.op == "output":
                 results = self._told(tuple(node.args[0]))
                 self._graph.output(results[0] if len(results) == 1 else results)
-        self._graph.eliminate_dead_code()  # what the checks were about
+        self._graph.eliminate_dead_code(_is_operator)  # takes what the checks were about
         return fx.GraphModule(self._root, self._graph).train(False)
 
     def _input(self, node: Node, spec: InputSpec) -> Node:
@@ -112,7 +112,7 @@ class _Flat:
         return self._graph.get_attr(name)
 
     def _call(self, node: Node) -> Node:
-        target = IN_SCRIPTS.get(node.target, node.target)
+        target: Any = IN_SCRIPTS.get(node.target, node.target)
         if isinstance(target, OpOverload):
             target = target._overloadpacket
         return self._graph.call_function(target, self._told(node.args), self._told(node.kwargs))
@@ -126,6 +126,11 @@ class _Flat:
         """Scripts have no names for numbers beyond all others."""
         beyond = isinstance(value, float) and not math.isfinite(value)
         return self._attribute(value) if beyond else value
+
+
+def _is_operator(node: Node) -> bool:
+    """Those may write into what others read, even where nobody takes their result."""
+    return node.op != "call_function" or isinstance(node.target, OpOverloadPacket)
 
 
 def _checks(node: Node) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -17,7 +17,8 @@ class TorchScriptSession(TorchSession):
     def _open_files(self, artifact: Artifact) -> None:
         with ExitStack() as stack:
             path = as_file(artifact.files["model"], "model.pt", stack)
-            self._module = torch.jit.load(str(path), map_location="cpu")
+            load: Callable[..., Any] = torch.jit.load
+            self._module = load(str(path), map_location="cpu")
 
     def _call(self, tensors: Sequence[torch.Tensor]) -> Any:
         return self._module(*tensors)

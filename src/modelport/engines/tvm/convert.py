@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import onnx
+import onnx  # noqa: TID251 - TVM reads protos
 import tvm
 from tvm import relax
 from tvm.target.codegen import llvm_get_system_cpu

@@ -61,7 +61,7 @@ def _is_product(block: Any) -> bool:
 def _arrange(schedule: Any, block: Any) -> bool:
     axes, loops = schedule.get(block).iter_vars, schedule.get_loops(block)
     kinds = [axis.iter_type for axis in axes]
-    if len(loops) != len(axes) or not set(kinds) == {SPATIAL, REDUCED}:
+    if len(loops) != len(axes) or set(kinds) != {SPATIAL, REDUCED}:
         return False
     spatial = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == SPATIAL]
     reduced = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == REDUCED]
