@@ -26,6 +26,8 @@ from modelport.tailoring import Tailor
 from modelport.types import PRECISIONS, Artifact, Feeds, Outputs, Signature, Target
 from modelport.verify.compare import compare, run_all
 
+pytestmark = pytest.mark.timeout(1200)  # some compile C++, which takes minutes on a busy machine
+
 CALIBRATION = 16
 TESTED = [name for name in ENGINES if not ENGINES.get(name).for_tests]
 

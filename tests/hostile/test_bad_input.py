@@ -710,7 +710,10 @@ OPTIONS: list[tuple[list[str], str]] = [
     (["--budget", "-1%"], "The budget '-1%' cannot be read."),
     (["--budget", "200%"], "The budget '200%' cannot be read."),
     (["--budget", "nan"], "The budget 'nan' cannot be read."),
-    (["--precisions", "fp8"], "There is no precision 'fp8'. Expected one of fp32, bf16, int8."),
+    (
+        ["--precisions", "fp8"],
+        "There is no precision 'fp8'. Expected one of fp32, fp16, bf16, int8.",
+    ),
     (["--precisions", "fp32,fp8"], "There is no precision 'fp8'."),
     (["--engines", "foo"], "There is no engine named 'foo'. Expected one of onnxruntime, openvino"),
     (["--engines", "onxruntime"], "'onnxruntime'"),

@@ -47,8 +47,13 @@ def test_plan_takes_every_combination() -> None:
     names = [item.name for item in plan(["onnxruntime", "openvino"], ["fp32", "int8"], threads=1)]
     assert names == [
         "onnxruntime-fp32", "onnxruntime-int8", "onnxruntime-int8-mixed",
-        "openvino-fp32", "openvino-int8", "openvino-int8-mixed",
+        "openvino-fp32", "openvino-fp32-direct", "openvino-int8", "openvino-int8-mixed",
     ]  # fmt: skip
+
+
+def test_plan_without_a_program_has_no_direct_ways() -> None:
+    names = [item.name for item in plan(["openvino"], ["fp32", "int8"], threads=1, direct=False)]
+    assert names == ["openvino-fp32", "openvino-int8", "openvino-int8-mixed"]
 
 
 def test_plan_refuses_unknown_names() -> None:

@@ -28,7 +28,9 @@ def deploy(
     ] = None,
     budget: Annotated[str, typer.Option(help="Largest accepted loss of fidelity, 1% say.")] = "1%",
     engines: Annotated[str | None, typer.Option(help="Names joined by commas.")] = None,
-    precisions: Annotated[str | None, typer.Option(help="fp32,bf16,int8: those to try.")] = None,
+    precisions: Annotated[
+        str | None, typer.Option(help="fp32,fp16,bf16,int8: those to try.")
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="Class names, one to a line.")] = None,
     task: Annotated[str | None, typer.Option(help="A name of `modelport tasks`.")] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of the weights.")] = None,

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache
 from queue import Empty, SimpleQueue
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -106,8 +107,11 @@ class OpenVinoSession(Session):
                 self._compiled = compiled(mine, model, device, settings)
             self._libraries = opening.pop_all()
         self._idle: SimpleQueue[ov.InferRequest] = SimpleQueue()
-        inputs = artifact.signature.inputs
-        self._alone = inputs[0].name if len(inputs) == 1 else None
+        # By place and not by name: a tensor that is an input and an output has lost one of its names.
+        self._inputs = [
+            (spec.name, self._compiled.input(index))
+            for index, spec in enumerate(artifact.signature.inputs)
+        ]
         self._outputs = [
             (spec.name, self._compiled.output(index), spec.smallest() if spec.is_static else None)
             for index, spec in enumerate(artifact.signature.outputs)
@@ -117,7 +121,7 @@ class OpenVinoSession(Session):
         """Starts a run and gives its promise; as many run at once as OpenVINO says is best, and one more
         is made ready meanwhile. The feeds must stay as they are until the promise is kept.
         """
-        if self._queue is None:
+        if self._queue is None and self._open:
             best = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
             self._queue = ThreadPoolExecutor(best + 1, thread_name_prefix="modelport-openvino")
         return super().submit(feeds)
@@ -128,15 +132,19 @@ class OpenVinoSession(Session):
         except Empty:
             request = self._compiled.create_infer_request()
         try:
-            # A lone array takes a shorter way through OpenVINO's Python than a dictionary of one.
-            inputs = feeds if self._alone is None else feeds[self._alone]
-            results = request.infer(inputs, share_inputs=True)
+            results = request.infer(self._fed(feeds), share_inputs=True)
             return {name: _promised(results[port], shape) for name, port, shape in self._outputs}
         finally:
             self._idle.put(request)
 
+    def _fed(self, feeds: Feeds) -> Any:
+        """A lone array takes a shorter way through OpenVINO's Python than a dictionary of one."""
+        if len(self._inputs) == 1:
+            return feeds[self._inputs[0][0]]
+        return {port: feeds[name] for name, port in self._inputs}
+
     def _close(self) -> None:
-        del self._idle, self._compiled, self._outputs, self._weights
+        del self._idle, self._compiled, self._inputs, self._outputs, self._weights
         self._libraries.close()
 
 

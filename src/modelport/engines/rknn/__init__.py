@@ -26,6 +26,7 @@ class Rknn(ConvertingEngine):
     name: ClassVar[str] = "rknn"
     package: ClassVar[str | None] = "rknn-toolkit2"
     module: ClassVar[str | None] = "rknn"
+    also_imports: ClassVar[tuple[str, ...]] = ("onnx",)
     precisions: ClassVar[tuple[str, ...]] = ("fp16", "int8")
     deployable: ClassVar[bool] = False
     requirements: ClassVar[Path | None] = Path(__file__).with_name("requirements.txt")

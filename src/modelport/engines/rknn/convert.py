@@ -6,18 +6,24 @@ it. What the first wrote is kept, for the simulator.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx  # noqa: TID251  (the toolkit keeps its graph so)
 
 from modelport.engines.conversion import Conversion, Converted
 from modelport.engines.rknn.toolkit import NAME, Toolkit, inside, platform_of
 from modelport.errors import EngineError
 
 MODEL = "model.rknn"
+NORM = "exNorm"
+"""What the toolkit makes of LayerNormalization."""
+
 FLOATS = {"simulation.onnx": "simulation.onnx"}
 QUANTIZED = {name: name for name in ("simulation.model", "simulation.data", "simulation.cfg")}
 """Files for the simulator, under roles of the same name."""
@@ -60,10 +66,33 @@ def _built_quantized(job: Conversion, platform: str) -> Toolkit:
         first.do("quantizing", lambda: first.model.hybrid_quantization_step1(dataset=dataset))
     finally:
         first.close()
-    shutil.move("simulation.quantization.cfg", "simulation.cfg")
+    settings = Path("simulation.quantization.cfg").rename("simulation.cfg")
+    _keep_in_floats(settings, residuals(Path("simulation.model")))
     second = built_again(Path())
     second.said = first.said + second.said
     return second
+
+
+def _keep_in_floats(settings: Path, values: Sequence[str]) -> None:
+    """Names values of the toolkit's own graph that are to be float16."""
+    if not values:
+        return
+    head, _, rest = settings.read_text(encoding="utf-8").partition("\n")
+    if head.strip() != "custom_quantize_layers: {}":
+        raise EngineError(f"{NAME} failed while quantizing: its settings begin with {head!r}")
+    lines = ["custom_quantize_layers:", *(f"    {json.dumps(name)}: float16" for name in values)]
+    settings.write_text("\n".join([*lines, rest]), encoding="utf-8")
+
+
+def residuals(graph: Path) -> list[str]:
+    """Sums and norms of a transformer: with 8 bits for what they add up to, little is left of one.
+
+    A graph without LayerNormalization has none; its sums bear 8 bits well.
+    """
+    nodes = onnx.load(str(graph)).graph.node
+    if not any(node.op_type == NORM for node in nodes):
+        return []
+    return [node.output[0] for node in nodes if node.op_type in (NORM, "Add")]
 
 
 def built_again(folder: Path) -> Toolkit:

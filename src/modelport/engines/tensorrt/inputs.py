@@ -107,14 +107,15 @@ def _files_of(model: ir.Model) -> list[str]:
 
 
 def _shapes(signature: Signature) -> list[str]:
-    found = profiles(signature, NAME)
+    found, by = profiles(signature, NAME), "x"
     if not found:
         return []
+    kinds = {
+        "minShapes": {each.name: each.smallest for each in found},
+        "optShapes": {each.name: each.typical for each in found},
+        "maxShapes": {each.name: each.largest for each in found},
+    }
     return [
-        f"--{flag}={','.join(f'{p.name}:{joined(shape, "x")}' for p, shape in pairs)}"
-        for flag, pairs in (
-            ("minShapes", [(p, p.smallest) for p in found]),
-            ("optShapes", [(p, p.typical) for p in found]),
-            ("maxShapes", [(p, p.largest) for p in found]),
-        )
+        f"--{flag}={','.join(f'{name}:{joined(shape, by)}' for name, shape in shapes.items())}"
+        for flag, shapes in kinds.items()
     ]
