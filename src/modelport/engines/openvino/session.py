@@ -79,13 +79,14 @@ def problem_of(target: Target) -> str | None:
         return None
     if device == AUTO:
         return f"auto takes what is there when a session opens, so {target.precision} cannot be promised"
-    words = {"CPU": "processor", "GPU": "GPU", "NPU": "NPU"}[kind]
-    return f"this {words} has no {WORDS[wanted]} instructions"
+    thing = "processor" if kind == CPU else kind
+    return f"this {thing} has no {WORDS[wanted]} instructions"
 
 
-CAPABILITIES = {"bf16": "BF16", "fp16": "FP16"}
+CAPABILITIES = {"bf16": "BF16", "fp16": "FP16", "f16": "FP16"}
+"""By our name of a precision, and by OpenVINO's own."""
+
 WORDS = {"BF16": "bfloat16", "FP16": "float16"}
-SHORT = {"bf16": "BF16", "f16": "FP16"}
 
 
 class OpenVinoSession(Session):
@@ -177,7 +178,7 @@ def _read(mine: ov.Core, artifact: Artifact, weights: Array | None) -> ov.Model:
 
 def _settings(artifact: Artifact, device: str, threads: int) -> dict[str, object]:
     precision = str(artifact.options.get("inference_precision", "f32"))
-    if precision != "f32" and (device == AUTO or not has(device, SHORT[precision])):
+    if precision != "f32" and (device == AUTO or not has(device, CAPABILITIES[precision])):
         precision = "f32"  # what was built where the processor has it still runs, only slower
     settings: dict[str, object] = {
         "PERFORMANCE_HINT": artifact.options.get("performance_hint", "LATENCY"),
