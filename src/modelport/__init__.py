@@ -18,6 +18,7 @@ _WHERE = {
     "export": "modelport.export",
     "mark": "modelport.marking",
     "load": "modelport.runtime.predictor",
+    "tune": "modelport.tuning",
     "verify": "modelport.verify.bundle",
     "inspect": "modelport.inspection",
     "optimize": "modelport.optimization",
@@ -25,6 +26,7 @@ _WHERE = {
     "Network": "modelport.frontends.network",
     "Source": "modelport.frontends.source",
     "ExportOptions": "modelport.frontends.options",
+    "Limits": "modelport.tune.limits",
     "Bundle": "modelport.bundle.read",
     "Predictor": "modelport.runtime.predictor",
     "TensorSpec": "modelport.types",
@@ -44,6 +46,7 @@ __all__ = [
     "Bundle",
     "Dim",
     "ExportOptions",
+    "Limits",
     "ModelportError",
     "Network",
     "Predictor",
@@ -63,6 +66,7 @@ __all__ = [
     "prepare",
     "rewrites",
     "transforms",
+    "tune",
     "verify",
 ]
 
@@ -83,6 +87,8 @@ if TYPE_CHECKING:
     from modelport.preparation import prepare
     from modelport.runtime import transforms
     from modelport.runtime.predictor import Predictor, load
+    from modelport.tune.limits import Limits
+    from modelport.tuning import tune
     from modelport.types import Dim, Signature, Target, TensorSpec
     from modelport.verify.bundle import verify
 

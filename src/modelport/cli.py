@@ -20,6 +20,7 @@ from modelport.commands import (
     graphs,
     lists,
     surgery,
+    tune,
     view,
 )
 from modelport.commands.common import err, out
@@ -50,6 +51,7 @@ def _root(
 for command in (
     check.check,
     deploy.deploy,
+    tune.tune,
     export.export,
     bundles.run,
     bundles.verify,

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-
-import onnx_ir as ir
 
 from modelport.bundle.manifest import (
     CaseEntry,
@@ -28,10 +26,10 @@ from modelport.bundle.manifest import (
 )
 from modelport.bundle.read import Bundle
 from modelport.bundle.write import finish, staged
-from modelport.deployment.data import Data, gather
-from modelport.deployment.edited import edited
-from modelport.deployment.export import ExportedGraph, export_proven
-from modelport.deployment.measure import Judge, measure
+from modelport.deployment.data import Data
+from modelport.deployment.measure import measure
+from modelport.deployment.opening import STAGES as OPENING_STAGES
+from modelport.deployment.opening import Opened, prepared
 from modelport.deployment.package import (
     REPORT,
     cases_of,
@@ -40,34 +38,35 @@ from modelport.deployment.package import (
     report_problem,
     share_files,
     show_report_beside,
+    taken_along,
     variant_entries,
 )
+from modelport.deployment.searching import Question, search
 from modelport.engines import ENGINES
 from modelport.engines.routes import PROGRAM
-from modelport.errors import ModelportError, UsageError
+from modelport.errors import UsageError
 from modelport.frontends import ExportOptions, LoadedSource, open_source
 from modelport.graph.query import operator_counts, signature_of
 from modelport.machine import describe_machine, versions
-from modelport.optimization import Optimized, probe_with, run_verified
-from modelport.passes.pipelines import portable
 from modelport.profile.cost import cost_of
 from modelport.progress import Silent
 from modelport.report.data import ReportCase
 from modelport.runtime import transforms as transform_words
-from modelport.runtime.tasks import TASKS
 from modelport.tailoring import Tailor
-from modelport.tune.select import select
-from modelport.types import Outputs
-from modelport.variants import Compiled, Plan, Program, compile_all, plan
+from modelport.tune.limits import NO_LIMITS, Limits
+from modelport.tune.select import Candidate, Decision, select
+from modelport.tune.space import thread_counts
+from modelport.types import Blob, Outputs
+from modelport.variants import ALL, Compiled, Plan, compile_all, plan
 from modelport.verify.compare import run_all
 
 if TYPE_CHECKING:
     from modelport.frontends.rewrites import Rewrite
 
-PROBES = 4
-"""Feeds that the export and the passes are checked on."""
+AUTO = "auto"
+"""The target that means: whatever is fastest on this machine."""
 
-STAGES = 7
+STAGES = OPENING_STAGES + 3
 
 
 def deploy(
@@ -79,6 +78,9 @@ def deploy(
     calibration: str | Path | None = None,
     verification: str | Path | None = None,
     budget: float | str = 0.01,
+    limits: Limits = NO_LIMITS,
+    target: str | None = None,
+    trials: str | Path | None = None,
     engines: Sequence[str] | None = None,
     precisions: Sequence[str] | None = None,
     transforms: Sequence[transform_words.Transform] | None = None,
@@ -111,7 +113,12 @@ def deploy(
             there is no int8.
         verification: such a folder, for measuring fidelity; by default the calibration data.
         budget: largest accepted loss of fidelity, as a share (0.01) or in words (`"1%"`).
-        engines: names to try, or `["all"]`; by default ONNX Runtime and OpenVINO where they are.
+        limits: what else a variant may cost at most.
+        target: `auto` searches engines, precisions, routes, layouts and numbers of threads for what
+            is fastest on this machine, as `modelport.tune` does; None tries what the next two say.
+        trials: a folder of `modelport.tune`, whose outcomes such a search takes and adds to.
+        engines: names to try, or `["all"]`; by default ONNX Runtime and OpenVINO where they are, and
+            for the target `auto` all of this machine.
         precisions: names to try; by default those that each engine has.
         transforms, task, labels, licence, name, output_names: override those of the `Source`; labels
             may be a file with one to a line.
@@ -132,78 +139,110 @@ def deploy(
     progress = progress or Silent()
     output, share = Path(output), parse_budget(budget)
     options = _options(export, opset, output_names)
+    _check_target(target, trials)
     with staged(output, overwrite=overwrite) as stage, ExitStack() as sessions:
-        scratch = Path(sessions.enter_context(TemporaryDirectory(prefix="modelport-")))
-        with progress.stage("Open the source"):
+
+        def open_it() -> LoadedSource:
             loaded = open_source(
                 source, inputs=inputs, weights=weights, options=options, transforms=transforms,
                 task=task, labels=read_labels(labels), licence=licence, name=name,
                 rewrites=tuple(rewrites) or None, examples=examples, operators=operators,
             )  # fmt: skip
-            decoder = TASKS.get(loaded.source.task)
-            plans = plan(engines, precisions, threads, direct=bool(loaded.exporters) and not edits)
-        with progress.stage("Export, and prove the export"):
-            made = export_proven(loaded, progress.detail)
-            loaded = edited(loaded, made.graph, edits)
-            exported = loaded.to_graph() if edits else made.graph
-        with progress.stage("Run the source on the data"):
-            data = gather(loaded, signature_of(exported), calibration, verification)
-            oracle = sessions.enter_context(loaded.oracle(exported))
-            truth = run_all(oracle, data.feeds)
-            intended = None if data.intended is None else run_all(oracle, data.intended)
-        with progress.stage("Optimise"):
-            probe = probe_with(data.feeds[:PROBES])
-            passes = portable(upgrade=options.opset is None)
-            optimized = run_verified(exported, passes, probe, signature_of(exported))
-        with progress.stage("Compile the variants"):
-            tailor = Tailor(probe)
-            compiled = list(
-                compile_all(
-                    optimized.model, plans, data.calibration, stage / "artifacts",
-                    progress.detail, tailor,
-                    _program(loaded, exported, plans, bool(edits), scratch),
-                )
-            )  # fmt: skip
-            optimized = replace(optimized, records=[*optimized.records, *tailor.records])
-        with progress.stage("Compare with the source, time in turn, choose"):
-            judge = Judge(truth, intended, decoder.has_classes)
-            measured = measure(compiled, data, judge, threads, sessions)
-            decisions = select(list(measured.values()), share)
+            direct = bool(loaded.exporters) and not edits
+            if target == AUTO:
+                plans.extend(plan(engines or [ALL], precisions, 0, direct=direct, layouts=True))
+            else:
+                plans.extend(plan(engines, precisions, threads, direct=direct))
+            return loaded
+
+        plans: list[Plan] = []
+        opened = prepared(
+            open_it, progress, sessions, calibration=calibration, verification=verification,
+            edits=edits, upgrade=options.opset is None,
+        )  # fmt: skip
+        if target == AUTO:
+            counts = [threads] if threads else thread_counts()
+            question = Question(plans, share, limits, counts)
+            tried = _searched(opened, question, stage, trials, progress)
+        else:
+            tried = _tried(opened, plans, share, limits, threads, stage, progress)
+        compiled, decisions, opened = tried.compiled, tried.decisions, tried.opened
         with progress.stage("Write the bundle"):
             files = share_files(compiled, decisions, stage)
-            variants = variant_entries(compiled, measured, decisions, files, stage, threads)
+            variants = variant_entries(compiled, tried.measured, decisions, files, stage, threads)
+            notes = [missing] if report and (missing := report_problem()) else []
             manifest = _manifest(
-                loaded, exported, optimized, data, variants,
-                cases=cases_of(data, truth, stage),
-                provenance=_provenance(
-                    loaded, made, optimized, data, source, weights, share,
-                    notes=[missing] if report and (missing := report_problem()) else [],
-                ),
+                opened, variants,
+                cases=cases_of(opened.data, opened.truth, stage),
+                provenance=_provenance(opened, source, weights, share, notes),
             )  # fmt: skip
             if report and report_problem() is None:
-                answers = _answers(compiled, variants[0], data, threads)
-                shown = report_cases(data, truth, answers, manifest)
+                answers = _answers(compiled, variants[0], opened.data, threads, stage)
+                shown = report_cases(opened.data, opened.truth, answers, manifest)
                 _write_report(manifest, shown, stage / REPORT)
             finish(stage, manifest, output)
             show_report_beside(stage, output)
     return Bundle(output)
 
 
-def _program(
-    loaded: LoadedSource, exported: ir.Model, plans: Sequence[Plan], edited: bool, folder: Path
-) -> Program | None:
-    """What torch.export captures, where a plan needs it."""
-    if not any(item.route == PROGRAM for item in plans):
-        return None
-    signature = signature_of(exported)
-    if edited:
-        return Program(signature, problem="edits change the graph alone")
-    path = folder / "model.pt2"
-    try:
-        written = loaded.write_program(path)
-    except ModelportError as error:
-        return Program(signature, problem=str(error))
-    return Program(signature, path) if written else Program(signature)
+@dataclass(frozen=True)
+class _Tried:
+    """What became of the variants, by name; and the source with what engines' passes did to it."""
+
+    compiled: list[Compiled]
+    measured: dict[str, Candidate]
+    decisions: dict[str, Decision]
+    opened: Opened
+
+
+def _tried(
+    opened: Opened,
+    plans: Sequence[Plan],
+    budget: float,
+    limits: Limits,
+    threads: int,
+    stage: Path,
+    progress: Silent,
+) -> _Tried:
+    """Compiles and measures every plan."""
+    with progress.stage("Compile the variants"), TemporaryDirectory(prefix="modelport-") as scratch:
+        direct = any(item.route == PROGRAM for item in plans)
+        program = opened.program(Path(scratch)) if direct else None
+        tailor = Tailor(opened.probe)
+        graph, calibration = opened.optimized.model, opened.data.calibration
+        folder = stage / "artifacts"
+        compiled = list(
+            compile_all(graph, plans, calibration, folder, progress.detail, tailor, program)
+        )
+    with (
+        progress.stage("Compare with the source, time in turn, choose"),
+        ExitStack() as sessions,
+    ):
+        measured = measure(compiled, opened.data, opened.judge, threads, sessions, limits)
+        decisions = select(list(measured.values()), budget, limits)
+    return _Tried(compiled, measured, decisions, opened.with_records(tailor.records))
+
+
+def _searched(
+    opened: Opened, question: Question, stage: Path, trials: str | Path | None, progress: Silent
+) -> _Tried:
+    """Searches the plans; what was not even compiled is left out."""
+    folder = stage if trials is None else Path(trials)
+    with progress.stage("Search engines, precisions, routes, layouts and threads"):
+        found = search(opened, question, folder, progress.step, keep=trials is not None)
+    compiled = [item for item in found.compiled if found.candidates[item.plan.name].tried]
+    if trials is not None:
+        compiled = taken_along(compiled, found.decisions, stage)
+    return _Tried(compiled, found.candidates, found.decisions, opened.with_records(found.records))
+
+
+def _check_target(target: str | None, trials: str | Path | None) -> None:
+    if target not in (None, AUTO):
+        raise UsageError(
+            f"There is no target {target!r}", expected="auto, for what is fastest on this machine"
+        )
+    if trials is not None and target is None:
+        raise UsageError("Trials are of a search", hint="Add --target auto, or leave --trials out")
 
 
 def _options(
@@ -252,11 +291,14 @@ def read_labels(labels: Sequence[str] | str | Path | None) -> list[str] | None:
 
 
 def _answers(
-    compiled: Sequence[Compiled], chosen: VariantEntry, data: Data, threads: int
+    compiled: Sequence[Compiled], chosen: VariantEntry, data: Data, threads: int, stage: Path
 ) -> list[Outputs]:
+    """What the chosen variant gives, from its files in the bundle: equal ones are there once."""
     item = next(item for item in compiled if item.plan.name == chosen.name)
     assert item.artifact is not None
-    with ENGINES.get(chosen.engine).load(item.artifact, threads=threads) as session:
+    files = {role: Blob(stage / path) for role, path in chosen.files.items()}
+    artifact = replace(item.artifact, files=files)
+    with ENGINES.get(chosen.engine).load(artifact, threads=threads) as session:
         return run_all(session, data.feeds)
 
 
@@ -267,21 +309,18 @@ def _write_report(manifest: Manifest, cases: Sequence[ReportCase], path: Path) -
 
 
 def _manifest(
-    loaded: LoadedSource,
-    exported: ir.Model,
-    optimized: Optimized,
-    data: Data,
+    opened: Opened,
     variants: tuple[VariantEntry, ...],
     *,
     cases: tuple[CaseEntry, ...],
     provenance: Provenance,
 ) -> Manifest:
-    source = loaded.source
+    source = opened.loaded.source
     return Manifest(
-        name=loaded.name,
+        name=opened.loaded.name,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         licence=source.licence,
-        signature=SignatureEntry.of(signature_of(optimized.model)),
+        signature=SignatureEntry.of(signature_of(opened.optimized.model)),
         transforms=transform_words.dump(source.transforms),
         task=TaskEntry(name=source.task, parameters=dict(source.parameters)),
         labels=None if source.labels is None else tuple(source.labels),
@@ -300,18 +339,11 @@ def _name_of(source: Any, loaded: LoadedSource) -> str:
 
 
 def _provenance(
-    loaded: LoadedSource,
-    made: ExportedGraph,
-    optimized: Optimized,
-    data: Data,
-    source: Any,
-    weights: str | Path | None,
-    budget: float,
-    notes: list[str],
+    opened: Opened, source: Any, weights: str | Path | None, budget: float, notes: list[str]
 ) -> Provenance:
-    cost = cost_of(optimized.model)
+    made, data, graph = opened.made, opened.data, opened.optimized.model
     return Provenance(
-        source=_name_of(source, loaded),
+        source=_name_of(source, opened.loaded),
         weights=None if weights is None else Path(weights).name,
         weights_sha256=None if weights is None else hashed(Path(weights)),
         opset=made.graph.opset_imports.get(""),
@@ -323,12 +355,12 @@ def _provenance(
         verification_data=data.origin,
         held_out=data.held_out,
         operators_before=operator_counts(made.graph),
-        operators_after=operator_counts(optimized.model),
-        cost=vars(cost),
+        operators_after=operator_counts(graph),
+        cost=vars(cost_of(graph)),
         exporter=made.exporter,
         exporter_reason=made.reason,
         export_attempts=tuple(made.attempts),
         rewrites=tuple(RewriteEntry(**asdict(fired)) for fired in made.fired),
-        passes=tuple(PassEntry(**record.to_json()) for record in optimized.records),
-        notes=(*loaded.notes, *data.notes, *notes),
+        passes=tuple(PassEntry(**record.to_json()) for record in opened.optimized.records),
+        notes=(*opened.loaded.notes, *data.notes, *notes),
     )

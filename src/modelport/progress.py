@@ -20,6 +20,9 @@ class Silent:
     def detail(self, text: str) -> None:
         """Says what is happening within the stage."""
 
+    def step(self, text: str, done: int, total: int) -> None:
+        """Says which of several steps of the stage is under way."""
+
 
 class Told(Silent):
     """Speaks on a console."""
@@ -37,6 +40,7 @@ class Told(Silent):
             disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("", total=stages, detail="")
+        self._steps = self._bar.add_task("", total=1, detail="", visible=False)
 
     def __enter__(self) -> Told:
         self._bar.start()
@@ -54,8 +58,19 @@ class Told(Silent):
         except Exception:
             self._console.print(f"[red]✗[/] {title}")
             raise
+        finally:
+            self._bar.update(self._steps, visible=False)
         self._bar.advance(self._task)
         self._console.print(f"[green]✓[/] {title} [dim]{time.perf_counter() - start:.1f} s[/]")
 
     def detail(self, text: str) -> None:
         self._bar.update(self._task, detail=text)
+
+    def step(self, text: str, done: int, total: int) -> None:
+        """A bar of its own on a terminal, a line elsewhere."""
+        if not self._console.is_terminal:
+            self._console.print(f"  {text} ({done + 1} of {total})", markup=False, highlight=False)
+        shown = total > 1
+        self._bar.update(self._steps, description=f"  {text}", completed=done, total=total)
+        self._bar.update(self._steps, visible=shown)
+        self._bar.update(self._task, detail="" if shown else text)

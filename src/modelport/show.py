@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from modelport.optimization import Optimized, PassRecord
     from modelport.runtime.predictor import Predictor
     from modelport.runtime.tasks.base import Result
+    from modelport.tune.select import Candidate
+    from modelport.tuning import Tuning
     from modelport.verify.bundle import BundleCheck
 
 Justify: TypeAlias = Literal["left", "right"]
@@ -46,6 +48,67 @@ def show_bundle(console: Console, bundle: Bundle) -> None:
     report = bundle.path / "report.html"
     if report.is_file():
         console.print(f"Report: {escape(str(report))}")
+
+
+MOST_SHOWN = 12
+"""Candidates of a search that a terminal shows; the file of the summary has all."""
+
+
+def show_tuning(console: Console, made: Tuning) -> None:
+    """What a search found: the fastest, where the files are, and what to do next."""
+    ends = {candidate.name for candidate in made.front}
+    timed = sorted(
+        (c for c in made.candidates if c.latency is not None),
+        key=lambda c: (made.decisions[c.name].verdict == "rejected", _median_ms(c)),
+    )
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("candidate", "ms", "loss", "file MB", "RAM MB", "start ms", "verdict"):
+        justify: Justify = "left" if title in ("candidate", "verdict") else "right"
+        table.add_column(title, justify=justify, no_wrap=True)
+    for candidate in timed[:MOST_SHOWN]:
+        mark = " *" if candidate.name in ends else ""
+        table.add_row(
+            *_candidate_row(candidate, mark), _MARKS[made.decisions[candidate.name].verdict]
+        )
+    console.print(table)
+    console.print()
+    tried = sum(candidate.tried for candidate in made.candidates)
+    known = f"; {made.resumed} outcomes were known from before" if made.resumed else ""
+    console.print(
+        f"Tried {tried} of {len(made.candidates)} candidates in {made.seconds:.0f} s{known}. "
+        "* none is both faster and closer to the source.",
+        highlight=False,
+    )
+    reason = made.decisions[made.chosen.name].reason
+    console.print(f"Chosen: [bold]{made.chosen.name}[/], {escape(reason)}.", highlight=False)
+    for note in made.notes:
+        console.print(f"[dim]Note: {escape(note)}[/]")
+    console.print(f"All candidates, with reasons: {escape(str(made.path / 'tuning.json'))}")
+    if (made.path / "pareto.svg").is_file():
+        console.print(f"Plot: {escape(str(made.path / 'pareto.svg'))}")
+    console.print(
+        f"A bundle of it: modelport deploy ... --target auto --trials {escape(str(made.path))}"
+    )
+
+
+def _median_ms(candidate: Candidate) -> float:
+    return float("inf") if candidate.latency is None else candidate.latency.median_ms
+
+
+def _candidate_row(candidate: Candidate, mark: str) -> list[str]:
+    fidelity, latency = candidate.fidelity, candidate.latency
+
+    def megabytes(value: int | None) -> str:
+        return "-" if value is None else f"{value / 1e6:.1f}"
+
+    return [
+        candidate.name + mark,
+        "-" if latency is None else f"{latency.median_ms:.2f}",
+        "-" if fidelity is None or fidelity.loss is None else f"{fidelity.loss:.2%}",
+        megabytes(candidate.size_bytes),
+        megabytes(candidate.memory_bytes),
+        "-" if candidate.start_up_ms is None else f"{candidate.start_up_ms:.0f}",
+    ]
 
 
 def _show_variants(console: Console, variants: Sequence[VariantEntry]) -> None:

@@ -220,11 +220,17 @@ def _feeds_hint(spec: TensorSpec, array: Any) -> str:
 
 @dataclass(frozen=True)
 class Target:
-    """What a model is compiled for. `threads=0` leaves the number to the engine."""
+    """What a model is compiled for.
+
+    Attributes:
+        threads: 0 leaves the number to the engine.
+        layout: how tensors lie in memory, one of the engine's `layouts`; empty leaves it to the engine.
+    """
 
     precision: str = "fp32"
     device: str = "cpu"
     threads: int = 0
+    layout: str = ""
 
 
 class Running(TypedDict, total=False):
@@ -310,3 +316,7 @@ class Artifact:
     signature: Signature
     files: Mapping[str, Blob]
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(blob.size_bytes for blob in self.files.values())

@@ -33,21 +33,32 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Plan:
-    """A variant to try: engine, precision, route, and the scheme where we quantize the graph."""
+    """A variant to try: engine, precision, route, and the scheme where we quantize the graph.
+
+    Attributes:
+        title: what it is called, where that is not what it is made of.
+    """
 
     engine: str
     target: Target
     scheme: Scheme | None = None
     route: str = GRAPH
+    title: str = ""
 
     @property
     def name(self) -> str:
-        return f"{self.engine}-{self.kind}"
+        return self.title or f"{self.engine}-{self.kind}"
+
+    @property
+    def family(self) -> str:
+        """The engine and its way from PyTorch, in one name."""
+        return f"{self.engine}-direct" if self.route == PROGRAM else self.engine
 
     @property
     def kind(self) -> str:
         kind = self.scheme.name if self.scheme else self.target.precision
-        return f"{kind}-direct" if self.route == PROGRAM else kind
+        ways = ["direct"] if self.route == PROGRAM else []
+        return "-".join([kind, *ways, *filter(None, [self.target.layout])])
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,7 @@ def plan(
     threads: int,
     *,
     direct: bool = True,
+    layouts: bool = False,
 ) -> list[Plan]:
     """Every combination of the engines, precisions, routes and schemes asked for.
 
@@ -86,6 +98,7 @@ def plan(
         engines: names, or `all`; by default those that a deployment considers.
         precisions: by default those that the engine knows.
         direct: whether to take the engine's own way from PyTorch too, where it has a graph's as well.
+        layouts: whether to take every layout that an engine has, not its own choice alone.
 
     Raises:
         UsageError: for a name that does not exist.
@@ -99,7 +112,10 @@ def plan(
         item
         for name in _names(engines)
         for precision in precisions or ENGINES.get(name).precisions
-        for item in _plans(ENGINES.get(name), Target(precision=precision, threads=threads), direct)
+        for layout in ("", *(ENGINES.get(name).layouts[1:] if layouts else ()))
+        for item in _plans(
+            ENGINES.get(name), Target(precision=precision, threads=threads, layout=layout), direct
+        )
     ]
 
 
@@ -138,26 +154,47 @@ def compile_all(
         tailor: runs the passes of each engine, and keeps the record of them.
         program: for plans of the direct route.
     """
-    tailor = tailor or Tailor()
-    quantized: dict[str, ir.Model | str] = {}
+    compiler = Compiler(model, calibration, directory, tailor, program)
     for item in plans:
         announce(item.name)
-        problem = ENGINES.get(item.engine).refuses(item.target)
-        if problem is None and item.scheme is not None:
-            made = quantized.get(item.scheme.name)
-            if made is None:
-                made = quantized[item.scheme.name] = _quantized(model, item.scheme, calibration)
-            if isinstance(made, str):
-                problem = made
-        if problem is None and item.route == PROGRAM:
-            yield _compiled_directly(item, program, calibration, directory)
-            continue
-        if problem is not None:
-            yield Compiled(item, problem=problem)
-            continue
-        graph = model if item.scheme is None else quantized[item.scheme.name]
-        assert isinstance(graph, ir.Model)
-        yield _compiled(item, graph, directory, tailor, calibration)
+        yield compiler.compile(item)
+
+
+class Compiler:
+    """Compiles one plan after another; what several of them need is made once.
+
+    Args: as of `compile_all`.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        calibration: Sequence[Feeds],
+        directory: Path,
+        tailor: Tailor | None = None,
+        program: Program | None = None,
+    ) -> None:
+        self.directory = directory
+        self.tailor = tailor or Tailor()
+        self._model, self._calibration, self._program = model, calibration, program
+        self._quantized: dict[str, ir.Model | str] = {}
+
+    def compile(self, item: Plan) -> Compiled:
+        """The artifact, or the reason why there is none."""
+        if (problem := ENGINES.get(item.engine).refuses(item.target)) is not None:
+            return Compiled(item, problem=problem)
+        if item.route == PROGRAM:
+            return _compiled_directly(item, self._program, self._calibration, self.directory)
+        graph = self._model if item.scheme is None else self._graph_in(item.scheme)
+        if isinstance(graph, str):
+            return Compiled(item, problem=graph)
+        return _compiled(item, graph, self.directory, self.tailor, self._calibration)
+
+    def _graph_in(self, scheme: Scheme) -> ir.Model | str:
+        """The graph in that scheme, made once; or why there is none."""
+        if scheme.name not in self._quantized:
+            self._quantized[scheme.name] = _quantized(self._model, scheme, self._calibration)
+        return self._quantized[scheme.name]
 
 
 def _quantized(model: ir.Model, scheme: Scheme, calibration: Sequence[Feeds]) -> ir.Model | str:

@@ -175,6 +175,37 @@ def test_engine_equals_pytorch(
     assert fidelity.passed, fidelity.reasons
 
 
+@pytest.mark.parametrize("network", ["resnet18", "vit"])
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [(name, layout) for name in TESTED for layout in ENGINES.get(name).layouts],
+)
+def test_layouts(name: str, layout: str, network: str, tmp_path: Path) -> None:
+    """In every layout that one may choose it is the same model."""
+    engine = ENGINES.get(name)
+    usable(name, "fp32", engine.routes[0])
+    spec = NETWORKS[network].fixed
+    made, target = exported(network, spec), Target(threads=1, layout=layout)
+    if engine.routes[0] == PROGRAM:
+        artifact = engine.compile_program(made.program, made.signature, target, tmp_path)
+    else:
+        artifact = engine.compile(made.graph, target, tmp_path)
+    feeds = pictures(NETWORKS[network].side, 1, range(100, 102))
+    with engine.load(artifact, threads=1) as session:
+        fidelity = compare(
+            made.want(feeds), run_all(session, feeds), made.signature, "fp32", classes=False
+        )
+    assert fidelity.passed, fidelity.reasons
+
+
+@pytest.mark.parametrize("name", TESTED)
+def test_a_layout_that_it_has_not_is_refused(name: str) -> None:
+    reason = ENGINES.get(name).refuses(Target(ENGINES.get(name).precisions[0], layout="spiral"))
+    assert reason is not None
+    if ENGINES.get(name).available() is None and "layout" not in reason:
+        pytest.skip(f"{name}: {reason}")
+
+
 def emulated(network: str, feeds: list[Feeds]) -> list[Outputs]:
     """The quantized graph in float arithmetic: the engine is judged, not what int8 does to the network."""
     engine = ENGINES.get("onnxruntime")

@@ -139,6 +139,8 @@ class VariantEntry(_Strict):
     options: dict[str, Any] = {}
     versions: dict[str, str] = {}
     size_bytes: int = 0
+    memory_bytes: int | None = None
+    start_up_ms: float | None = None
     fidelity: FidelityEntry | None = None
     latency: LatencyEntry | None = None
     verdict: Literal["chosen", "accepted", "converted", "rejected"]

@@ -10,6 +10,7 @@ import typer
 
 from modelport.commands import source as said
 from modelport.commands.common import Json, Threads, err, out, print_json, split
+from modelport.commands.tune import Latency, MemoryLimit, Size, StartUp, limits_of
 from modelport.frontends.options import AUTO, TIME_LIMIT_S
 from modelport.show import show_bundle
 
@@ -27,6 +28,17 @@ def deploy(
         Path | None, typer.Option(help="Such a folder for measuring fidelity on other data.")
     ] = None,
     budget: Annotated[str, typer.Option(help="Largest accepted loss of fidelity, 1% say.")] = "1%",
+    latency: Latency = None,
+    memory: MemoryLimit = None,
+    size: Size = None,
+    start_up: StartUp = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="auto searches what is fastest here, as `modelport tune` does."),
+    ] = None,
+    trials: Annotated[
+        Path | None, typer.Option(help="Folder of `modelport tune`, for --target auto.")
+    ] = None,
     engines: Annotated[str | None, typer.Option(help="Names joined by commas.")] = None,
     precisions: Annotated[
         str | None, typer.Option(help="fp32,fp16,bf16,int8: those to try.")
@@ -57,6 +69,7 @@ def deploy(
     as_json: Json = False,
 ) -> None:
     """Take a trained model to a verified bundle whose fastest good variant runs by default."""
+    limits = limits_of(latency, memory, size, start_up)
     options = said.options_of(
         opset=opset,
         exporter=exporter,
@@ -84,6 +97,9 @@ def deploy(
             calibration=calibration,
             verification=verification,
             budget=budget,
+            limits=limits,
+            target=target,
+            trials=trials,
             engines=split(engines),
             precisions=split(precisions),
             task=task,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from modelport.deployment.data import Data
+from modelport.deployment.starting import start
 from modelport.engines import ENGINES
 from modelport.engines.base import Session
+from modelport.errors import EngineError
 from modelport.profile.latency import time_sessions
+from modelport.tune.limits import NO_LIMITS, Limits
 from modelport.tune.select import Candidate
 from modelport.types import Outputs, Signature
 from modelport.variants import Compiled
@@ -38,19 +42,28 @@ class Measured:
     fidelities: dict[str, Fidelity] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     elsewhere: dict[str, str] = field(default_factory=dict)
+    starts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def measure(
-    compiled: Sequence[Compiled], data: Data, judge: Judge, threads: int, sessions: ExitStack
+    compiled: Sequence[Compiled],
+    data: Data,
+    judge: Judge,
+    threads: int,
+    sessions: ExitStack,
+    limits: Limits = NO_LIMITS,
 ) -> dict[str, Candidate]:
     """Fidelity of every variant, and the latency of all that run, measured in turn.
 
     Args:
+        limits: of which those on memory and start-up are measured only where they are given.
         sessions: closes what is opened here.
     """
     found = Measured()
     for item in compiled:
         _run(item, data, judge, threads, sessions, found)
+        if limits.need_a_start and item.plan.name in found.opened:
+            _start(item, data, threads, found)
     latencies = time_sessions(found.opened, data.feeds[0], failed=found.problems)
     return {
         name: Candidate(
@@ -59,9 +72,20 @@ def measure(
             latencies.get(name),
             found.problems.get(name),
             found.elsewhere.get(name),
+            size_bytes=None if item.artifact is None else item.artifact.size_bytes,
+            **found.starts.get(name, {}),
         )
-        for name in (item.plan.name for item in compiled)
+        for name, item in ((item.plan.name, item) for item in compiled)
     }
+
+
+def _start(item: Compiled, data: Data, threads: int, found: Measured) -> None:
+    name = item.plan.name
+    assert item.artifact is not None
+    try:
+        found.starts[name] = asdict(start(item.artifact, data.feeds[0], threads))
+    except EngineError as error:
+        found.problems[name] = str(error)
 
 
 def _run(

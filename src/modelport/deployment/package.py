@@ -6,6 +6,7 @@ import hashlib
 import io
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -30,7 +31,7 @@ from modelport.report.data import ReportCase
 from modelport.runtime.tasks import TASKS
 from modelport.runtime.tasks.base import Context
 from modelport.tune.select import Candidate, Decision
-from modelport.types import Outputs
+from modelport.types import Artifact, Blob, Outputs
 from modelport.variants import Compiled
 from modelport.verify.compare import Fidelity
 
@@ -74,6 +75,27 @@ def share_files(
     return placed
 
 
+def taken_along(
+    compiled: Sequence[Compiled], decisions: Mapping[str, Decision], stage: Path
+) -> list[Compiled]:
+    """Copies the files of kept variants into the stage, from wherever they were compiled."""
+    return [
+        item
+        if item.artifact is None or decisions[item.plan.name].verdict == "rejected"
+        else replace(item, artifact=_copied(item.artifact, stage / "artifacts" / item.plan.name))
+        for item in compiled
+    ]
+
+
+def _copied(artifact: Artifact, folder: Path) -> Artifact:
+    folder.mkdir(parents=True)
+    files = {
+        role: Blob(Path(shutil.copyfile(blob.path, folder / blob.path.name)))
+        for role, blob in artifact.files.items()
+    }
+    return replace(artifact, files=files)
+
+
 def variant_entries(
     compiled: Sequence[Compiled],
     measured: Mapping[str, Candidate],
@@ -97,13 +119,19 @@ def variant_entries(
                 options=dict(item.artifact.options) if item.artifact and roles else {},
                 versions=_versions(item),
                 size_bytes=sum((stage / path).stat().st_size for path in roles.values()),
+                memory_bytes=measured[name].memory_bytes,
+                start_up_ms=measured[name].start_up_ms,
                 fidelity=_fidelity_entry(measured[name].fidelity),
-                latency=_latency_entry(measured[name].latency, threads),
+                latency=_latency_entry(measured[name].latency, _threads_of(item, threads)),
                 verdict=decisions[name].verdict,
                 reason=decisions[name].reason,
             )
         )
     return tuple(sorted(entries, key=_rank))
+
+
+def _threads_of(item: Compiled, threads: int) -> int:
+    return int(item.artifact.options.get("threads", threads)) if item.artifact else threads
 
 
 def _rank(entry: VariantEntry) -> tuple[int, float]:

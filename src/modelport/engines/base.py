@@ -186,6 +186,8 @@ class Engine(ABC):
     rules: ClassVar[Rules]
     routes: ClassVar[tuple[str, ...]] = (GRAPH,)
     """What it compiles: the graph, the program that torch.export captured, or either."""
+    layouts: ClassVar[tuple[str, ...]] = ()
+    """Ways to lay tensors out in memory that one may choose between, its own choice first."""
     deployable: ClassVar[bool] = True
     """Whether `deploy` considers it unless told otherwise."""
     trusted: ClassVar[bool] = False
@@ -227,6 +229,9 @@ class Engine(ABC):
         reason = self.available()
         if reason is None and target.precision not in self.precisions:
             reason = f"{self.name} has no {target.precision} on this processor family"
+        if reason is None and target.layout not in ("", *self.layouts):
+            known = ", ".join(self.layouts) or "none to choose from"
+            reason = f"{self.name} has no layout {target.layout}; its layouts: {known}"
         return reason
 
     def version(self) -> str:
@@ -309,7 +314,8 @@ class Engine(ABC):
         """Opens a session, in this process where the engine can live in it, else in a worker.
 
         Args:
-            threads: 0 leaves the number to the engine.
+            threads: 0 leaves the number to the artifact, whose option `threads` may have one, else to the
+                engine.
             device: a name such as `cpu`, `cuda:0` or `gpu`; None is what it was compiled for.
             isolated: whether to use a worker in any case, so that no crash reaches this process.
             memory_bytes: most memory the engine may take, which needs a worker.
@@ -323,6 +329,7 @@ class Engine(ABC):
         self._demand_device()
         if device is not None:
             artifact = replace(artifact, options={**artifact.options, "device": device})
+        threads = threads or int(artifact.options.get("threads", 0))
         with self._speaking("loading"):
             if isolated or memory_bytes is not None or not self.runs_here():
                 session = self._open_in_worker(artifact, threads, memory_bytes)

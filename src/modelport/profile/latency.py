@@ -67,11 +67,15 @@ def time_sessions(
     feeds: Feeds,
     *,
     rounds: int = 30,
+    warm: int = 3,
+    counted: int = 5,
+    budget_s: float = 20.0,
     failed: dict[str, str] | None = None,
 ) -> dict[str, Latency]:
     """Times a run of each session on the same feeds.
 
     Args:
+        rounds, warm, counted, budget_s: as of `interleaved`.
         failed: takes the words of sessions that fail while they are timed, which then are left out;
             without it the first such error is raised.
     """
@@ -79,7 +83,7 @@ def time_sessions(
     while left:
         try:
             calls = {name: partial(_run, name, session, feeds) for name, session in left.items()}
-            return interleaved(calls, rounds=rounds)
+            return interleaved(calls, rounds=rounds, warm=warm, counted=counted, budget_s=budget_s)
         except _StoppedError as stopped:
             if failed is None:
                 raise stopped.error from None

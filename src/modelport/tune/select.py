@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from modelport.errors import BudgetError
 from modelport.profile.latency import Latency
+from modelport.tune.limits import NO_LIMITS, Limits
 from modelport.verify.compare import Fidelity
 
 CLOSE_CALL = 0.03
@@ -20,6 +21,8 @@ class Candidate:
     Attributes:
         problem: why it could not be measured: it was not compiled, or it fails.
         elsewhere: why it was compiled and yet cannot run on this machine, whatever it is worth.
+        tried: whether it was compiled at all, which a search spares most.
+        size_bytes, memory_bytes, start_up_ms: as `Limits` says; None where nobody measured them.
     """
 
     name: str
@@ -27,6 +30,10 @@ class Candidate:
     latency: Latency | None = None
     problem: str | None = None
     elsewhere: str | None = None
+    tried: bool = True
+    size_bytes: int | None = None
+    memory_bytes: int | None = None
+    start_up_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -37,22 +44,27 @@ class Decision:
     reason: str
 
 
-def select(candidates: Sequence[Candidate], budget: float) -> dict[str, Decision]:
+def select(
+    candidates: Sequence[Candidate], budget: float, limits: Limits = NO_LIMITS
+) -> dict[str, Decision]:
     """Decides on every candidate.
 
     Args:
         budget: the largest accepted loss, as a share: 0.01 for 1 %.
 
     Raises:
-        BudgetError: where no candidate that runs here is close enough to the source.
+        BudgetError: where no candidate that runs here is close enough to the source, within the limits.
     """
-    reasons = {candidate.name: _rejection(candidate, budget) for candidate in candidates}
+    reasons = {candidate.name: _rejection(candidate, budget, limits) for candidate in candidates}
     elsewhere = {each.name for each in candidates if each.elsewhere is not None}
     fit = [candidate for candidate in candidates if reasons[candidate.name] is None]
     if not fit:
-        told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        tried = [candidate.name for candidate in candidates if candidate.tried]
+        told = "; ".join(f"{name}: {reasons[name]}" for name in tried)
         raise BudgetError(
-            f"No variant stays within the fidelity budget of {budget:.2%} ({told})",
+            f"No variant stays within the fidelity budget of {budget:.2%}"
+            + (" and the other limits" if limits != NO_LIMITS else "")
+            + f" ({told})",
             hint="Add an engine that runs here, such as onnxruntime, with --engines"
             if elsewhere == set(reasons)
             else "Raise --budget, give more calibration data, or allow fp32 with --precisions fp32",
@@ -71,7 +83,7 @@ def select(candidates: Sequence[Candidate], budget: float) -> dict[str, Decision
     return decisions
 
 
-def _rejection(candidate: Candidate, budget: float) -> str | None:
+def _rejection(candidate: Candidate, budget: float, limits: Limits) -> str | None:
     fidelity = candidate.fidelity
     if candidate.elsewhere is not None:
         return f"not measured: {candidate.elsewhere}"
@@ -85,7 +97,12 @@ def _rejection(candidate: Candidate, budget: float) -> str | None:
         return "its loss cannot be computed"
     if fidelity.loss > budget:
         return f"its loss of {fidelity.loss:.2%} is over the budget of {budget:.2%}"
-    return None
+    return limits.broken_by(
+        latency_ms=candidate.latency.median_ms,
+        size_bytes=candidate.size_bytes,
+        memory_bytes=candidate.memory_bytes,
+        start_up_ms=candidate.start_up_ms,
+    )
 
 
 def _median(candidate: Candidate) -> float:

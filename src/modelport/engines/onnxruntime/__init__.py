@@ -18,6 +18,7 @@ class OnnxRuntime(Engine):
     package: ClassVar[str | None] = "onnxruntime"
     module: ClassVar[str | None] = "onnxruntime"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "int8")
+    layouts: ClassVar[tuple[str, ...]] = ("nchwc", "nchw")
     trusted: ClassVar[bool] = True
     rules: ClassVar[Rules] = Rules(
         opsets=(7, 24),

@@ -26,6 +26,8 @@ def compile_model(model: ir.Model, target: Target, directory: Path) -> Artifact:
     options: dict[str, Any] = {CONTENT: content_of(files["model"])}
     if packages:
         options[OPERATOR_PACKAGES] = packages
+    if target.layout:
+        options["layout"] = target.layout
     if target.device != Target.device:
         options["device"] = target.device
     return Artifact(

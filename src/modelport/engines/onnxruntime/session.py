@@ -168,6 +168,9 @@ class _Opener:
         options = _options(self._threads)
         if not optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        elif self._artifact.options.get("layout") == "nchw":
+            # The level above this one blocks channels for the vectors of the processor, no more.
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         for library in self._libraries:
             options.register_custom_ops_library(library)
         return options

@@ -12,6 +12,7 @@ from modelport.types import Artifact
 
 class TorchScript(TorchEngine):
     name: ClassVar[str] = "torchscript"
+    layouts: ClassVar[tuple[str, ...]] = ("nchw", "nhwc")
 
     def convert(self, job: Conversion) -> Converted:
         from modelport.engines.torchscript.convert import convert

@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ from modelport.engines.torch_programs.programs import (
 from modelport.errors import EngineError
 
 MODEL = "model.pt"
+NHWC = "nhwc"
 
 
 def convert(job: Conversion) -> Converted:
@@ -41,10 +42,21 @@ def convert(job: Conversion) -> Converted:
     if job.target.precision == "bf16":
         compute_in_bf16(program)
     with torch.no_grad():
-        scripted = _scripted(_Flat(program).module())
+        scripted = _scripted(_module(program, job.target.layout))
         # Further, `optimize_for_inference` makes files that cannot be saved, and MobileNets slower.
         torch.jit.freeze(scripted).save(str(job.directory / MODEL))
     return Converted({"model": MODEL}, {"changes_inputs": True} if copies else {})
+
+
+def _module(program: ExportedProgram, layout: str) -> nn.Module:
+    if layout != NHWC:
+        return _Flat(program, IN_SCRIPTS).module()
+    module = _Flat(program, {**IN_SCRIPTS, **WITHOUT_STRIDES}).module()
+    # Convolutions pass the layout of their weights on, elementwise operators that of their inputs.
+    for name, value in list(module.named_buffers()):
+        if value.dim() == 4:
+            setattr(module, name, value.contiguous(memory_format=torch.channels_last))
+    return module
 
 
 def _scripted(module: nn.Module) -> torch.jit.ScriptModule:
@@ -68,6 +80,12 @@ IN_SCRIPTS: dict[Any, Callable[..., Any]] = {
 }
 """What scripts call otherwise than programs do."""
 
+WITHOUT_STRIDES: dict[Any, Callable[..., Any]] = {
+    torch.ops.aten.view.default: torch.ops.aten.reshape,
+    torch.ops.aten._unsafe_view.default: torch.ops.aten.reshape,
+}
+"""A view that was possible in the layout of the program may not be in another one."""
+
 CHECKS = ("aten::_assert", "aten::sym_constrain_range")
 """Beginnings of the names of what only checks. Sizes are checked by the session."""
 
@@ -75,8 +93,9 @@ CHECKS = ("aten::_assert", "aten::sym_constrain_range")
 class _Flat:
     """Builds a module whose weights are its own attributes, and whose code is one plain function."""
 
-    def __init__(self, program: ExportedProgram) -> None:
+    def __init__(self, program: ExportedProgram, calls: Mapping[Any, Callable[..., Any]]) -> None:
         self._program = program
+        self._calls = calls
         self._root = nn.Module()
         self._graph = fx.Graph()
         self._count = 0
@@ -112,7 +131,7 @@ class _Flat:
         return self._graph.get_attr(name)
 
     def _call(self, node: Node) -> Node:
-        target: Any = IN_SCRIPTS.get(node.target, node.target)
+        target: Any = self._calls.get(node.target, node.target)
         if isinstance(target, OpOverload):
             target = target._overloadpacket
         return self._graph.call_function(target, self._told(node.args), self._told(node.kwargs))

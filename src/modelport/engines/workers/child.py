@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -50,6 +51,7 @@ class _Work:
             "convert": self._convert,
             "load": self._load,
             "run": self._run,
+            "memory": self._memory,
         }
         return known[message["do"]](message)
 
@@ -75,6 +77,14 @@ class _Work:
         )
         self._block = wire.Block(Path(message["folder"]), "outputs")
         return {"signature": wire.signature_to_json(self._session.signature)}
+
+    def _memory(self, message: Message) -> Message:
+        """Of this process since it began; what the system counts for users includes its parent's."""
+        with suppress(OSError):
+            for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+                if line.startswith("VmHWM:"):
+                    return {"peak_bytes": 1024 * int(line.split()[1])}
+        return {"peak_bytes": None}
 
     def _run(self, message: Message) -> Message:
         feeds = self._view.get(message["feeds"])

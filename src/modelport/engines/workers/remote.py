@@ -54,6 +54,11 @@ class RemoteSession(Session):
         self._feeds = wire.Block(Path(self._folder.name), "feeds")
         self._view = wire.View()
 
+    def peak_memory_bytes(self) -> int | None:
+        """Most memory that the worker has had at once; None where the system does not tell."""
+        answer = self._worker.ask({"do": "memory"}, "running", RUN_S)
+        return answer["peak_bytes"]  # type: ignore[no-any-return]
+
     def _run(self, feeds: Feeds) -> Outputs:
         message = {"do": "run", "feeds": self._feeds.put(feeds)}
         answer = self._worker.ask(message, "running", limit_s(RUN_S))

@@ -11,6 +11,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -161,7 +162,7 @@ def artifact_from_json(found: Message) -> Artifact:
 
 
 def target_to_json(target: Target) -> Message:
-    return {"precision": target.precision, "device": target.device, "threads": target.threads}
+    return asdict(target)
 
 
 def target_from_json(found: Message) -> Target:

@@ -1,0 +1,41 @@
+"""What may be chosen: an artifact, and how it runs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to run the model.
+
+    Attributes:
+        kind: engine, precision or scheme, and route, in one name.
+        family: the engine and its route; members of one are alike.
+        threads: for the engine; 0 leaves the number to it, and no other is tried.
+        first: whether it has the precision that stands for its family.
+        layout: what was asked for; empty where the layout is the engine's own choice.
+    """
+
+    kind: str
+    family: str
+    threads: int = 0
+    first: bool = False
+    layout: str = ""
+
+    @property
+    def artifact(self) -> str:
+        """What is compiled for it."""
+        return f"{self.kind}-{self.layout}" if self.layout else self.kind
+
+    @property
+    def name(self) -> str:
+        return f"{self.artifact}-{self.threads}t" if self.threads else self.artifact
+
+
+def thread_counts(cores: int | None = None) -> list[int]:
+    """Numbers worth trying: powers of two up to the processor's, and that one; the largest first."""
+    most = cores or os.cpu_count() or 1
+    powers = [1 << power for power in range(most.bit_length()) if 1 << power < most]
+    return [most, *reversed(powers)]
