@@ -21,22 +21,44 @@ def shortened(module: nn.Module, feeds: Any) -> nn.Module:
     Equal blocks have the same class and weights of the same shapes. Networks that count their blocks
     elsewhere too stay whole.
     """
-    short = copy.deepcopy(module)
-    stages = [part for part in short.modules() if isinstance(part, (nn.Sequential, nn.ModuleList))]
-    cut = [_cut(stage) for stage in stages]
-    if not any(cut):
-        return module
-    with contextlib.suppress(Exception), torch.no_grad():
-        call(short.eval(), feeds)
-        return short
+    for rows_of in (_rows, _sequences):
+        short = copy.deepcopy(module)
+        cut = [_cut(row) for row in rows_of(short)]
+        if not any(cut):
+            continue
+        with contextlib.suppress(Exception), torch.no_grad():
+            call(short.eval(), feeds)
+            return short
     return module
 
 
-def _cut(stage: nn.Sequential | nn.ModuleList) -> bool:
-    forms = [_form(block) for block in stage]
+def _sequences(module: nn.Module) -> list[nn.Module]:
+    return [part for part in module.modules() if _is_sequence(part)]
+
+
+def _rows(module: nn.Module) -> list[nn.Module]:
+    """Sequences, and what may be one by another name: its children are all of one class.
+
+    Most of those that are none, such as an attention with its projections, then no longer run.
+    """
+    return [part for part in module.modules() if _is_sequence(part) or _may_be_one(part)]
+
+
+def _is_sequence(module: nn.Module) -> bool:
+    return isinstance(module, (nn.Sequential, nn.ModuleList))
+
+
+def _may_be_one(module: nn.Module) -> bool:
+    classes = {type(child) for child in module._modules.values()}
+    return len(module._modules) > KEPT and len(classes) == 1 and type(None) not in classes
+
+
+def _cut(stage: nn.Module) -> bool:
+    blocks = [block for block in stage._modules.values() if block is not None]
+    forms = [_form(block) for block in blocks]
     kept = [
         block
-        for index, block in enumerate(stage)
+        for index, block in enumerate(blocks)
         if not forms[index][1] or [*forms[max(0, index - KEPT) : index]] != [forms[index]] * KEPT
     ]
     names = list(stage._modules)

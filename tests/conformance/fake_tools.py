@@ -305,3 +305,45 @@ def snpe_dlc_quantize(arguments: list[str]) -> None:
         for name, file in parts.items():
             demand(Path(file).stat().st_size == 4 * count(found[name]), f"{file} has another size")
     Path(told.output_dlc).write_bytes(b"quantized")
+
+
+@contract("trtexec")
+def trtexec(arguments: list[str]) -> None:
+    """https://github.com/NVIDIA/TensorRT/blob/main/samples/common/sampleOptions.cpp"""
+    switches = {"skipInference", "noTF32", "bf16", "int8", "stronglyTyped"}
+    values = {"onnx", "saveEngine", "timingCacheFile", "calib", "device", "memPoolSize",
+              "dynamicPlugins", "minShapes", "optShapes", "maxShapes"}  # fmt: skip
+    flags = dict(each.removeprefix("--").partition("=")[::2] for each in arguments)
+    demand(set(flags) <= switches | values, f"Unknown option: {set(flags) - switches - values}")
+    demand(all(bool(value) == (name in values) for name, value in flags.items()), "values")
+    demand(
+        not ("stronglyTyped" in flags and flags.keys() & {"int8", "bf16"}),
+        "setting a mode is not allowed if graph is strongly typed",
+    )
+    found = model_inputs(Path(flags["onnx"]), opset=24, static=False)
+    _bounds(flags, {name: shape for name, shape in found.items() if -1 in shape})
+    demand(
+        re.fullmatch(r"workspace:\d+M", flags.get("memPoolSize", "workspace:1M")) is not None, "M"
+    )
+    if "calib" in flags:
+        header, *lines = Path(flags["calib"]).read_text().splitlines()
+        demand(re.fullmatch(r"TRT-\d+-\w+Calibration2?", header) is not None, header)
+        demand(all(re.fullmatch(r".+: [0-9a-f]{8}", line) for line in lines), "a scale is its bits")
+    if "dynamicPlugins" in flags:
+        demand(Path(flags["dynamicPlugins"]).is_file(), "no such plugin")
+    Path(flags["saveEngine"]).write_bytes(b"an engine")
+    Path(flags["timingCacheFile"]).write_bytes(b"times")
+    print("&&&& PASSED TensorRT.trtexec [TensorRT v101200]")
+
+
+def _bounds(flags: dict[str, str], free: dict[str, list[int]]) -> None:
+    """Smallest, typical and largest shape of every input with free sizes, and of no other."""
+    given = []
+    for name in ("minShapes", "optShapes", "maxShapes"):
+        parts = [each.rpartition(":") for each in flags.get(name, "").split(",") if each]
+        given.append({key: [int(size) for size in sizes.split("x")] for key, _, sizes in parts})
+        demand(set(given[-1]) == set(free), f"{name} wants {sorted(free)}")
+    for key, shape in free.items():
+        for size, *three in zip(shape, *(each[key] for each in given), strict=True):
+            fits = three == sorted(three) if size == -1 else three == [size] * 3
+            demand(fits, f"{key}: {three} for {size}")

@@ -110,9 +110,9 @@ def slice_by_index(x: Any, begin: Any, end: Any, **k: Any) -> Any:
 OPERATORS.update(
     add=lambda x, y: x + y,
     mul=lambda x, y: x * y,
-    relu=F.relu,
-    silu=F.silu,
-    sigmoid=torch.sigmoid,
+    relu=lambda x: F.relu(x),
+    silu=lambda x: F.silu(x),
+    sigmoid=lambda x: x.sigmoid(),
     identity=lambda x: x,
     softmax=lambda x, axis: x.softmax(int(axis)),
     concat=lambda values, axis, interleave: torch.cat(values, int(axis)),

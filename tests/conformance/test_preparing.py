@@ -31,6 +31,7 @@ TOOLS = {
     "horizon": ("hb_mapper", "hb_compile"),
     "pplnn": ("pplnn",),
     "snpe": ("snpe-onnx-to-dlc", "snpe-dlc-quantize"),
+    "tensorrt": ("trtexec",),
     "tnn": ("convert2tnn", "quantization_cmd"),
 }
 
@@ -47,6 +48,10 @@ CASES = [
     ("snpe", "fp32", None),
     ("snpe", "fp16", None),
     ("snpe", "int8", "sm8550"),
+    ("tensorrt", "fp32", "cuda:1,workspace=512"),
+    ("tensorrt", "fp16", None),
+    ("tensorrt", "bf16", None),
+    ("tensorrt", "int8", None),
     ("tnn", "fp32", None),
     ("tnn", "fp16", None),
     ("tnn", "int8", None),

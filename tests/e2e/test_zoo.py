@@ -10,9 +10,12 @@ import importlib.util
 import math
 import os
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from support import ROOT
 
@@ -22,6 +25,7 @@ from zoo_models import GROUPS, cases
 from zoo_models.attempt import attempt
 from zoo_models.case import Case, flattened, floats
 from zoo_models.judge import error_of, movement_of
+from zoo_models.shorten import shortened
 
 HARD = cases("hard")
 SPREAD = {
@@ -95,6 +99,42 @@ def test_feeds_are_seeded() -> None:
     assert case.feeds(1, size=1)["x"].shape == (4, 3)
 
 
+class Stage(nn.Module):
+    """A row of blocks that is no Sequential, as the stages of RegNet are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for index in range(5):
+            self.add_module(f"b{index}", nn.Linear(4, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.children():
+            x = block(x)
+        return x
+
+
+class Projections(nn.Module):
+    """Equal children that are no row: none can be left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.q(x) * self.k(x) + self.v(x)
+
+
+class TestShortening:
+    @pytest.mark.parametrize("row", [Stage, lambda: nn.Sequential(*Stage().children())])
+    def test_rows_of_equal_blocks_are_cut_to_two(self, row: Callable[[], nn.Module]) -> None:
+        assert len(list(shortened(row(), (torch.ones(1, 4),)).children())) == 2
+
+    def test_what_no_longer_runs_stays_whole_and_the_rest_is_cut(self) -> None:
+        linears = nn.Sequential(*(nn.Linear(4, 4) for _ in range(4)))
+        short = shortened(nn.Sequential(Projections(), linears), (torch.ones(1, 4),))
+        assert [len(list(part.children())) for part in short.children()] == [3, 2]
+
+
 class TestJudge:
     def test_error_is_relative_to_the_largest_value(self) -> None:
         want, got = [np.array([10.0, 0.1])], [np.array([10.0, 0.2])]
@@ -122,6 +162,23 @@ class TestJudge:
         assert error_of([boxes, scores], [boxes[order], scores[order]], rows=True) == 0
         assert error_of([boxes, scores], [boxes[order], scores], rows=True) > 0.1
         assert error_of([boxes], [boxes[:2]], rows=True) == math.inf
+
+    def test_numbers_of_two_rows_move_along_both_axes(self) -> None:
+        generator = np.random.default_rng(0)
+        boxes, order = generator.normal(size=(2, 5, 4)), generator.normal(size=(2, 5, 5))
+        swap = [1, 0, 2, 4, 3]
+        moved = order[:, swap][:, :, swap]
+        assert error_of([boxes, order], [boxes[:, swap], moved], rows=True) == 0
+        assert error_of([order, boxes], [moved, boxes[:, swap]], rows=True) == 0
+        # The boxes say which row is which, so nothing else will do.
+        assert error_of([boxes, order], [boxes[:, swap], order[:, swap]], rows=True) == 0
+        assert error_of([boxes, order], [boxes[:, swap], order], rows=True) > 0.1
+        assert error_of([boxes, order], [boxes, moved], rows=True) > 0.1
+        assert error_of([order], [moved], rows=True) > 0.1
+        square = generator.normal(size=(2, 5, 5))  # five numbers of each row, by chance
+        assert error_of([boxes, square], [boxes[:, swap], square[:, swap]], rows=True) == 0
+        want, got = [boxes, square, order], [boxes[:, swap], square[:, swap], moved]
+        assert error_of(want, got, rows=True) == 0
 
     def test_an_output_that_stays_does_not_move(self) -> None:
         one, other = np.ones(3), np.array([1.0, 1.0, 1.5])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -539,6 +541,19 @@ def test_target_whose_package_nobody_imported_is_passed_over(
     with export() as changes:
         assert changes.fired == []
     assert rewrites.rows()[0]["status"] == "surely_not_here is not installed"
+
+
+def test_target_whose_file_nobody_imported_is_not_imported_for_it(
+    offered: Registry[Any], library: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "made_up_package").mkdir()
+    (tmp_path / "made_up_package" / "__init__.py").touch()
+    (tmp_path / "made_up_package" / "slow.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "made_up_package", importlib.import_module("made_up_package"))
+    library.theirs.target = "made_up_package.slow.Class.method"
+    with export() as changes:
+        assert changes.fired == []
 
 
 def test_operator_whose_namespace_nobody_defined_is_passed_over(

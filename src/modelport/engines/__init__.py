@@ -23,6 +23,7 @@ ENGINES: Registry[Engine] = Registry(
         "tnn": "modelport.engines.tnn:Tnn",
         "c": "modelport.engines.c:C",
         "tvm": "modelport.engines.tvm:Tvm",
+        "iree": "modelport.engines.iree:Iree",
         "qnn": "modelport.engines.qnn:Qnn",
         "rknn": "modelport.engines.rknn:Rknn",
         "litert": "modelport.engines.litert:LiteRt",

@@ -44,11 +44,15 @@ def symmetric(model: ir.Model) -> ir.Model:
     """
     made = copy_of(model)
     job = _Recentring(made)
-    for graph in made.graphs():
-        for node in list(graph):
-            if node.op_type in (QUANTIZE, DEQUANTIZE) and node.domain in ("", "ai.onnx"):
-                job.treat(node)
+    # All grids first: without a zero point, the type of the integers says which grid a node has.
+    found = [(node, _grid_of(node)) for node in made.graph.all_nodes() if _is_ours(node)]
+    for node, grid in found:
+        job.treat(node, grid)
     return made
+
+
+def _is_ours(node: ir.Node) -> bool:
+    return node.op_type in (QUANTIZE, DEQUANTIZE) and node.domain in ("", "ai.onnx")
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,7 @@ class _Recentring:
         self._taken = {value.name for value in all_values(model.graph)}
         self._made: dict[tuple[bytes, tuple[int, ...], str], tuple[ir.Value, ir.Value]] = {}
 
-    def treat(self, node: ir.Node) -> None:
-        grid = _grid_of(node)
+    def treat(self, node: ir.Node, grid: _Grid | None) -> None:
         if grid is None or grid.is_symmetric:
             return
         stored = constant_of(node.inputs[0]) if node.op_type == DEQUANTIZE else None
@@ -176,9 +179,18 @@ def _kind(node: ir.Node, zero: ir.Value | None) -> ir.DataType | None:
     if zero is not None:
         return zero.dtype
     if node.op_type == DEQUANTIZE:
-        return node.inputs[0].dtype if node.inputs[0] is not None else None
+        return _kind_read(node)
     chosen = node.attributes.get_int("output_dtype", 0)
     return ir.DataType(chosen) if chosen else ir.DataType.UINT8
+
+
+def _kind_read(node: ir.Node) -> ir.DataType | None:
+    """Type of the integers that a Dequantize reads; files need not say it between nodes."""
+    source = node.inputs[0]
+    feeder = source.producer() if source is not None else None
+    if feeder is not None and feeder.op_type == QUANTIZE and _is_ours(feeder):
+        return _kind(feeder, feeder.inputs[2] if len(feeder.inputs) > 2 else None)
+    return None if source is None else source.dtype
 
 
 def _demand_bytes(node: ir.Node, grid: _Grid) -> None:

@@ -35,6 +35,7 @@ class Mnn(ConvertingEngine):
         quantization="own",
         legalize=("inline_functions",),
         source="https://mnn-docs.readthedocs.io/en/latest/tools/convert.html",
+        operators=Path(__file__).with_name("operators.json"),
     )
 
     def convert(self, job: Conversion) -> Converted:

@@ -1,6 +1,7 @@
 """Writes a graph in the forms that pnnx reads rightly, where it misreads others that mean the same.
 
 - Of axes that are one number pnnx makes none at all, so a reduction gets a second axis, of size one.
+- Of the largest numbers it has a reduction in old opsets alone; of whole pictures a pooling finds them too.
 - Rows of a transposed tensor of five axes, as in attention, it cannot follow; rows of the tensor before
   that, transposed each, it can.
 """
@@ -12,18 +13,26 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-REDUCTIONS = (
-    "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean",
-    "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare",
-)  # fmt: skip
+from modelport.passes import PASSES
+
+REDUCTIONS = ("ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceMean", "ReduceProd", "ReduceSum")
+"""Those that pnnx reads; others the engine refuses."""
+
+AXES_ARE_INPUTS = 13
+"""The opset from which Squeeze and others take axes so."""
 
 
 def readable(model: ir.Model) -> ir.Model:
-    """A copy in those forms."""
+    """A copy in those forms, as far as shapes can be told: where an axis is depends on them."""
     made = model.clone()
+    if (made.opset_imports.get("") or 0) < AXES_ARE_INPUTS:
+        return made
+    PASSES.get("infer_shapes")(made)
     for node in list(made.graph):
         if node.op_type in REDUCTIONS:
             _reduce_two(made.graph, node)
+        elif node.op_type == "ReduceMax":
+            _pool_pictures(made.graph, node)
         elif node.op_type == "Slice":
             _slice_before_transpose(made.graph, node)
     _drop_unread(made.graph)
@@ -44,6 +53,19 @@ def _reduce_two(graph: ir.Graph, node: ir.Node) -> None:
     )
     if node.attributes.get_int("keepdims", 1):
         result = maker.make("Unsqueeze", [result, maker.integers([axis])])
+    maker.instead_of(node.outputs[0], result)
+
+
+def _pool_pictures(graph: ir.Graph, node: ir.Node) -> None:
+    axes, shape = _constant(node, 1), node.inputs[0].shape if node.inputs[0] else None
+    if axes is None or shape is None or len(shape) != 4:
+        return
+    if sorted(int(axis) % 4 for axis in axes.reshape(-1)) != [2, 3]:
+        return
+    maker = _Maker(graph, node)
+    result = maker.make("GlobalMaxPool", [node.inputs[0]])
+    if not node.attributes.get_int("keepdims", 1):
+        result = maker.make("Squeeze", [result, maker.integers([2, 3])])
     maker.instead_of(node.outputs[0], result)
 
 

@@ -41,6 +41,7 @@ BUILTINS: dict[str, str] = {
     "resize_nearest": "modelport.frontends.rewrites.resize_nearest:ResizeNearest",
     "resize_linear_antialias": "modelport.frontends.rewrites.resize_antialias:ResizeLinearAntialias",
     "resize_cubic_antialias": "modelport.frontends.rewrites.resize_antialias:ResizeCubicAntialias",
+    "resize_positions": "modelport.frontends.rewrites.resize_positions:ResizePositions",
     "affine_grid": "modelport.frontends.rewrites.sample_grid:AffineGrid",
     "grid_sample_volume": "modelport.frontends.rewrites.sample_grid:SampleVolume",
     "conv3d": "modelport.frontends.rewrites.convolution:Conv3d",

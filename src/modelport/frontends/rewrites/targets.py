@@ -8,6 +8,7 @@ import inspect
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -60,12 +61,27 @@ def find_place(rewrite: Rewrite, *, required: bool) -> Place | None:
         if required:
             raise _unknown(rewrite, [names[0]], _top_level())
         return None
+    if not required and _is_waiting(names[:-1]):
+        return None
     owner, depth = _longest_module(names[:-1])
     for position, name in enumerate(names[depth:-1], start=depth):
         owner = _attribute(rewrite, owner, names[: position + 1], name)
     value = _attribute(rewrite, owner, names, names[-1])
     _check_kind(rewrite, value)
     return Place(owner, names[-1], value)
+
+
+def _is_waiting(names: list[str]) -> bool:
+    """Whether a file of the target is there and nobody has imported it: it may be slow to import."""
+    parts = [".".join(names[:length]) for length in range(1, len(names) + 1)]
+    return any(name not in sys.modules and _is_there(name) for name in parts)
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # its parent is a class, or is not there either
+        return False
 
 
 def _longest_module(names: list[str]) -> tuple[Any, int]:
