@@ -1,4 +1,4 @@
-"""Every engine and precision on eight models, and the tuner against an exhaustive search.
+"""Every engine and precision on nine models, and the tuner against an exhaustive search.
 
     pip install -c constraints.txt -e ".[bench]"
     modelport engines install mnn ncnn litert executorch
