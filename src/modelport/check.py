@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from modelport.errors import UsageError
 from modelport.frontends import ExportOptions, described_source, kind_of_model
 from modelport.frontends.isolation import deadline
+from modelport.frontends.operators import read_operators
 
 if TYPE_CHECKING:
     from modelport.frontends.preflight import Preflight
@@ -22,6 +23,7 @@ def check(
     engines: Sequence[str] = (),
     options: ExportOptions | None = None,
     examples: Any = None,
+    operators: Any = None,
 ) -> Preflight:
     """Examines a PyTorch module: runs it watched, reads its lines, tries torch.export.
 
@@ -30,6 +32,7 @@ def check(
         engines: names of engines whose operators must do.
         options: those of the export to come: opset, trust and time limit count here.
         examples: inputs to run it with where random ones fail; see `Source.examples`.
+        operators: libraries of operators; see `Source.operators`. What they have no engine lacks.
 
     Returns:
         What was found, the worst first; `passed` where nothing of it is an error.
@@ -39,7 +42,9 @@ def check(
         UsageError: where it is no module.
     """
     options = options or ExportOptions()
-    described = described_source(source, inputs, weights, options, examples=examples)
+    described = described_source(
+        source, inputs, weights, options, examples=examples, operators=operators
+    )
     if kind_of_model(described.model) != "module":
         raise UsageError(
             "There is nothing to check before an export: the source is traced, or a graph, already",
@@ -57,4 +62,5 @@ def check(
             engines=engines,
             opset=options.opset or 20,
             rewrites=tuple(described.rewrites),
+            libraries=read_operators(described.operators),
         )

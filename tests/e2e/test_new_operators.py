@@ -231,6 +231,19 @@ def kernel_bundle(kernel: Path, tmp_path_factory: pytest.TempPathFactory) -> Bun
     return modelport.deploy(example("kernel"), output=path, operators=[kernel], **FAST)
 
 
+def test_a_check_knows_the_libraries_that_an_export_will_have(kernel: Path) -> None:
+    without = modelport.check(example("kernel"), engines=["onnxruntime", "openvino"])
+    assert {found.seen.partition(":")[0] for found in without.findings} == {
+        "onnxruntime lacks the operator Wave",
+        "openvino lacks the operator Wave",
+    }
+    one = modelport.check(
+        example("kernel"), engines=["onnxruntime", "openvino"], operators=[kernel]
+    )
+    (found,) = one.findings
+    assert found.seen.startswith("openvino lacks the operator Wave")
+
+
 def file_of(bundle: Bundle, variant: str, role: str) -> Path:
     return bundle.path / bundle.manifest.variant(variant).files[role]
 

@@ -20,6 +20,7 @@ def check(
         str | None, typer.Option(help="Engines whose operators must do, joined by commas.")
     ] = None,
     opset: said.Opset = None,
+    operators: said.Operators = None,
     trust: said.Trust = False,
     time_limit: said.TimeLimit = TIME_LIMIT_S,
     as_json: Json = False,
@@ -27,6 +28,7 @@ def check(
     """Find what would stop an export or make it wrong, each with its line and a suggestion."""
     options = said.options_of(opset=opset, trust=trust, time_limit=time_limit)
     from modelport.check import check as run_check
+    from modelport.frontends.operators import parse_operators
     from modelport.show_preflight import show_preflight
 
     found = run_check(
@@ -36,6 +38,7 @@ def check(
         engines=split(engines) or (),
         options=options,
         examples=examples,
+        operators=parse_operators(operators),
     )
     if as_json:
         print_json(found.to_json())

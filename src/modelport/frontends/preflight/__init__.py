@@ -6,9 +6,10 @@ that ran; torch.export is tried, and every operator of its program is looked up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -36,6 +37,9 @@ from modelport.frontends.rewrites import Rewrite, applied
 __all__ = ["Finding", "Preflight", "examine"]
 
 
+NO_LIBRARIES: Mapping[str, Sequence[str]] = MappingProxyType({})
+
+
 def examine(
     module: nn.Module,
     args: tuple[Any, ...],
@@ -45,6 +49,7 @@ def examine(
     engines: Sequence[str] = (),
     opset: int = 20,
     rewrites: Sequence[Rewrite] = (),
+    libraries: Mapping[str, Sequence[str]] = NO_LIBRARIES,
 ) -> Preflight:
     """Looks for everything in a module that would stop its export, or make it wrong.
 
@@ -57,6 +62,7 @@ def examine(
         engines: names of engines whose operators must do.
         opset: version of the standard operators that will be written.
         rewrites: the user's own, beside the registered ones.
+        libraries: of operators, by engine.
 
     Raises:
         UsageError: for an unknown engine, or a rewrite that can't be meant.
@@ -79,7 +85,7 @@ def examine(
                     attempted = attempt(on, runner, example, [a for a, _ in others], opset)
                     found += _of_an_export(attempted, runner, repetition, example, others)
                     if engines and attempted.whole:
-                        found += lacking(attempted, runner.places, engines, opset)
+                        found += lacking(attempted, runner.places, engines, opset, libraries)
         finally:
             state.restore()
     return Preflight.of(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import onnx_ir as ir
 import torch
@@ -14,11 +14,22 @@ from modelport.frontends.preflight.finding import Finding, finding
 from modelport.frontends.preflight.places import Places
 from modelport.graph import provenance
 
+STANDARD = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+"""Domains that are nobody's own: a library of a user's operators says nothing of them."""
+
 
 def lacking(
-    attempted: Attempt, places: Places, engines: Sequence[str], opset: int
+    attempted: Attempt,
+    places: Places,
+    engines: Sequence[str],
+    opset: int,
+    libraries: Mapping[str, Sequence[str]],
 ) -> Iterator[Finding]:
-    """One finding for each operator, place and engine."""
+    """One finding for each operator, place and engine.
+
+    Args:
+        libraries: of operators, by engine; what is of a domain of its own is taken to be in them.
+    """
     try:
         model = _translated(attempted, opset)
     except Exception as error:
@@ -30,6 +41,8 @@ def lacking(
         if (node.domain, node.op_type) in functions:
             continue
         for name in engines:
+            if node.domain not in STANDARD and libraries.get(name):
+                continue
             reason = ENGINES.get(name).rules.lacks(node.op_type, node.domain, opset)
             if reason is not None:
                 place = places.of_line(
