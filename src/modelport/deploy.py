@@ -57,7 +57,7 @@ from modelport.tune.limits import NO_LIMITS, Limits
 from modelport.tune.select import Candidate, Decision, select
 from modelport.tune.space import thread_counts
 from modelport.types import Blob, Outputs
-from modelport.variants import ALL, Compiled, Plan, compile_all, plan
+from modelport.variants import Compiled, Plan, compile_all, plan, timed_engines
 from modelport.verify.compare import run_all
 
 if TYPE_CHECKING:
@@ -150,7 +150,9 @@ def deploy(
             )  # fmt: skip
             direct = bool(loaded.exporters) and not edits
             if target == AUTO:
-                plans.extend(plan(engines or [ALL], precisions, 0, direct=direct, layouts=True))
+                plans.extend(
+                    plan(engines or timed_engines(), precisions, 0, direct=direct, layouts=True)
+                )
             else:
                 plans.extend(plan(engines, precisions, threads, direct=direct))
             return loaded

@@ -25,7 +25,7 @@ from modelport.tune.front import front
 from modelport.tune.limits import NO_LIMITS, Limits
 from modelport.tune.select import Candidate, Decision
 from modelport.tune.space import thread_counts
-from modelport.variants import ALL, Plan, plan
+from modelport.variants import Plan, plan, timed_engines
 
 if TYPE_CHECKING:
     from modelport.frontends.rewrites import Rewrite
@@ -129,7 +129,7 @@ def tune(
         output: a folder for what is tried; `deploy` takes it as `trials`.
         budget: largest accepted loss of fidelity, as a share (0.01) or in words (`"1%"`).
         limits: what else a variant may cost at most.
-        engines: names; by default all that this machine has.
+        engines: names; by default all that run here, but for emulators, whose times say nothing.
         precisions: names; by default those that each engine has.
         threads: numbers to try; by default powers of two up to the processor's.
         layouts: whether to try layouts beside the engines' own choice.
@@ -153,7 +153,9 @@ def tune(
             rewrites=tuple(rewrites) or None, examples=examples, operators=operators,
         )  # fmt: skip
         direct = bool(loaded.exporters)
-        plans.extend(plan(engines or [ALL], precisions, 0, direct=direct, layouts=layouts))
+        plans.extend(
+            plan(engines or timed_engines(), precisions, 0, direct=direct, layouts=layouts)
+        )
         return loaded
 
     with ExitStack() as sessions:

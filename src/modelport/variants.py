@@ -119,6 +119,16 @@ def plan(
     ]
 
 
+def timed_engines() -> list[str]:
+    """Those that this machine has, and whose times are those of a device that is there."""
+    members = (ENGINES.get(name) for name in ENGINES if not ENGINES.get(name).for_tests)
+    return [
+        engine.name
+        for engine in members
+        if engine.available() is None and engine.cannot_run() is None and not engine.emulates
+    ]
+
+
 def _names(engines: Sequence[str] | None) -> list[str]:
     if engines is None or not engines:
         return [name for name in ENGINES if ENGINES.get(name).deployable]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,8 +70,17 @@ def test_what_could_not_be_measured_is_rejected_with_its_reason() -> None:
     )
     assert decisions["missing"] == Decision("rejected", "openvino is not installed")
     assert decisions["silent"] == Decision("rejected", "it was not measured")
-    assert decisions["untimed"] == Decision("rejected", "it was not measured")
+    assert decisions["untimed"] == Decision("rejected", "it was not timed")
     assert decisions["unknown"] == Decision("rejected", "its loss cannot be computed")
+
+
+def test_what_is_only_emulated_is_judged_by_its_numbers_and_not_by_its_times() -> None:
+    near, far = candidate("near", 1.0), candidate("far", 1.0, 0.3)
+    emulated = [replace(each, latency=None, elsewhere="an emulator") for each in (near, far)]
+    decisions = select([candidate("fp32", 4.0), *emulated], 0.01)
+    assert decisions["near"] == Decision("converted", "not measured: an emulator")
+    assert decisions["far"].reason == "its loss of 30.00% is over the budget of 1.00%"
+    assert verdicts(decisions) == {"fp32": "chosen", "near": "converted", "far": "rejected"}
 
 
 def test_what_runs_elsewhere_is_converted_and_never_chosen() -> None:

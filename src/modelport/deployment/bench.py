@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from modelport.deployment.data import Data
-from modelport.deployment.measure import Judge
+from modelport.deployment.measure import Judge, times_say_nothing
 from modelport.deployment.starting import start
 from modelport.engines import ENGINES
 from modelport.engines.base import Session
@@ -82,10 +82,12 @@ class Bench:
         if artifact is None:
             return Prepared(problem=problem or "it was not compiled")
         size = artifact.size_bytes
-        elsewhere = ENGINES.get(artifact.engine).cannot_run()
+        engine = ENGINES.get(artifact.engine)
+        elsewhere = engine.cannot_run()
         if elsewhere is not None:
             return Prepared(elsewhere=elsewhere, size_bytes=size)
-        return _prepared(self._ledger.once(f"run {name}", lambda: self._first_runs(name)), size)
+        made = _prepared(self._ledger.once(f"run {name}", lambda: self._first_runs(name)), size)
+        return replace(made, elsewhere=times_say_nothing(engine)) if engine.emulates else made
 
     def prove(self, choice: Choice) -> Fidelity | str:
         def step() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from modelport.deployment.data import Data
 from modelport.deployment.starting import start
 from modelport.engines import ENGINES
-from modelport.engines.base import Session
+from modelport.engines.base import Engine, Session
 from modelport.errors import EngineError
 from modelport.profile.latency import time_sessions
 from modelport.tune.limits import NO_LIMITS, Limits
@@ -79,6 +79,11 @@ def measure(
     }
 
 
+def times_say_nothing(engine: Engine) -> str:
+    """Why a variant that runs here is not timed."""
+    return f"{engine.name} only emulates {engine.emulates} here, so its times say nothing"
+
+
 def _start(item: Compiled, data: Data, threads: int, found: Measured) -> None:
     name = item.plan.name
     assert item.artifact is not None
@@ -114,5 +119,8 @@ def _run(
     except Exception as error:
         found.problems[name] = str(error)
         return
-    found.opened[name] = session
+    if engine.emulates:
+        found.elsewhere[name] = times_say_nothing(engine)
+    else:
+        found.opened[name] = session
     found.fidelities[name] = judge(outputs, session.signature, item.plan.target.precision)

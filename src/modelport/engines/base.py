@@ -192,6 +192,8 @@ class Engine(ABC):
     """Whether `deploy` considers it unless told otherwise."""
     trusted: ClassVar[bool] = False
     """Whether its first run in a deployment may be in this process; others get a worker for that."""
+    emulates: ClassVar[str] = ""
+    """What it stands for where it only emulates that: then its numbers count, and its times do not."""
     for_tests: ClassVar[bool] = False
     """Whether it is an oracle or a double, which nobody deploys."""
     requirements: ClassVar[Path | None] = None

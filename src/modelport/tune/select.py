@@ -20,7 +20,7 @@ class Candidate:
 
     Attributes:
         problem: why it could not be measured: it was not compiled, or it fails.
-        elsewhere: why it was compiled and yet cannot run on this machine, whatever it is worth.
+        elsewhere: why it was compiled and yet cannot be timed on this machine, whatever it is worth.
         tried: whether it was compiled at all, which a search spares most.
         size_bytes, memory_bytes, start_up_ms: as `Limits` says; None where nobody measured them.
     """
@@ -56,7 +56,9 @@ def select(
         BudgetError: where no candidate that runs here is close enough to the source, within the limits.
     """
     reasons = {candidate.name: _rejection(candidate, budget, limits) for candidate in candidates}
-    elsewhere = {each.name for each in candidates if each.elsewhere is not None}
+    elsewhere = {
+        each.name for each in candidates if each.elsewhere and reasons[each.name] == _untimed(each)
+    }
     fit = [candidate for candidate in candidates if reasons[candidate.name] is None]
     if not fit:
         tried = [candidate.name for candidate in candidates if candidate.tried]
@@ -83,20 +85,24 @@ def select(
     return decisions
 
 
+def _untimed(candidate: Candidate) -> str | None:
+    return None if candidate.elsewhere is None else f"not measured: {candidate.elsewhere}"
+
+
 def _rejection(candidate: Candidate, budget: float, limits: Limits) -> str | None:
-    fidelity = candidate.fidelity
-    if candidate.elsewhere is not None:
-        return f"not measured: {candidate.elsewhere}"
+    fidelity, untimed = candidate.fidelity, _untimed(candidate)
     if candidate.problem is not None:
         return candidate.problem
-    if fidelity is None or candidate.latency is None:
-        return "it was not measured"
+    if fidelity is None:
+        return untimed or "it was not measured"
     if not fidelity.passed:
         return f"it is not the same model: {'; '.join(fidelity.reasons)}"
     if fidelity.loss is None:
         return "its loss cannot be computed"
     if fidelity.loss > budget:
         return f"its loss of {fidelity.loss:.2%} is over the budget of {budget:.2%}"
+    if candidate.latency is None:
+        return untimed or "it was not timed"
     return limits.broken_by(
         latency_ms=candidate.latency.median_ms,
         size_bytes=candidate.size_bytes,

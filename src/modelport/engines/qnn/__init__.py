@@ -28,6 +28,7 @@ class Qnn(ConvertingEngine):
     also_imports: ClassVar[tuple[str, ...]] = ("onnxruntime",)
     precisions: ClassVar[tuple[str, ...]] = ("fp16", "int8")
     deployable: ClassVar[bool] = False
+    emulates: ClassVar[str] = "the HTP of a Snapdragon chip"
     requirements: ClassVar[Path | None] = Path(__file__).with_name("requirements.txt")
     rules: ClassVar[Rules] = Rules(
         opsets=(9, 22),

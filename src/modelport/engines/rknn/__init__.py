@@ -29,6 +29,7 @@ class Rknn(ConvertingEngine):
     also_imports: ClassVar[tuple[str, ...]] = ("onnx",)
     precisions: ClassVar[tuple[str, ...]] = ("fp16", "int8")
     deployable: ClassVar[bool] = False
+    emulates: ClassVar[str] = "the NPU of a Rockchip board"
     requirements: ClassVar[Path | None] = Path(__file__).with_name("requirements.txt")
     rules: ClassVar[Rules] = Rules(
         opsets=(12, 19),
