@@ -49,6 +49,9 @@ FINALISTS = 3
 NOT_TRIED = "it was not tried: others like it were too slow"
 
 
+ENOUGH = "others as fast or faster are close enough to the source"
+
+
 @dataclass(frozen=True)
 class Prepared:
     """What came of compiling a choice and running it for the first time, in a process of its own.
@@ -221,19 +224,19 @@ class Search:
         if not fit:
             timed = [c for c in self._space if self._found[c.name].latency is not None]
             left = [c for c in timed if c not in self._running]
-            fit = self._fitting(sorted(left, key=self._median), enough=1)
+            fit = self._fitting(sorted(left, key=self._median))
         self._running = fit
         if fit:
             self._time(LONG)
 
-    def _fitting(self, ranked: Sequence[Choice], enough: int = FINALISTS) -> list[Choice]:
-        """The first that are close enough to the source; those behind them are not needed."""
+    def _fitting(self, ranked: Sequence[Choice]) -> list[Choice]:
+        """The first few that are close enough to the source; those behind them are not needed."""
         fit: list[Choice] = []
         for choice in ranked:
-            if len(fit) == enough:
-                self._note(choice, problem=f"{enough} as fast or faster ones are close enough")
-            elif self._prove(choice):
-                fit.append(choice)
+            if len(fit) < FINALISTS:
+                fit += [choice] if self._prove(choice) else []
+            elif self._found[choice.name].problem is None:
+                self._note(choice, problem=ENOUGH)
         return fit
 
     def _prove(self, choice: Choice) -> bool:
