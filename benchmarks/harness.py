@@ -188,7 +188,14 @@ def summary(times: Mapping[str, list[float]], peer: str) -> list[str]:
     return rows
 
 
-def publish(name: str, title: str, lines: Sequence[str], *, threads: int = THREADS) -> None:
+def publish(
+    name: str,
+    title: str,
+    lines: Sequence[str],
+    *,
+    threads: int = THREADS,
+    command: str | None = None,
+) -> None:
     """Prints the result and writes it to `benchmarks/results/<name>.md` with date and machine."""
     machine = describe_machine()
     tools = versions()
@@ -201,7 +208,7 @@ def publish(name: str, title: str, lines: Sequence[str], *, threads: int = THREA
             f"{datetime.date.today().isoformat()}, {machine['processor']}, {machine['cores']} cores, "
             f"{machine['architecture']}, {machine['system']}; {threads} threads, batch 1.",
             ", ".join(f"{tool} {version}" for tool, version in tools.items()) + ".",
-            f"Made by `scripts/bench {name}`.",
+            f"Made by `{command or f'scripts/bench {name}'}`.",
             "",
         ]
     )

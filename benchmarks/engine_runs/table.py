@@ -33,7 +33,8 @@ def publish(rows: dict[str, dict[str, Any]]) -> None:
         lines += _refusals(row)
     lines += ["", _roofs(rows)]
     lines += ["", "Engines: " + ", ".join(f"{k} {v}" for k, v in _engines(rows).items()) + "."]
-    write("engines", "Engines and precisions, and the tuner", lines)
+    command = "python benchmarks/engines.py"
+    write("engines", "Engines and precisions, and the tuner", lines, command=command)
 
 
 def _summary(rows: dict[str, dict[str, Any]]) -> list[str]:
@@ -61,7 +62,7 @@ def _summary(rows: dict[str, dict[str, Any]]) -> list[str]:
             cells += ["not searched", "", "", ""]
         lines.append(f"| {' | '.join(cells)} |")
     mean = math.exp(sum(map(math.log, gains)) / len(gains)) if gains else 0.0
-    return [*lines, "", f"Geometric mean over {len(gains)} models: {mean:.2f} times as fast."]
+    return [*lines, "", f"Geometric mean over {len(gains)} of 9 models: {mean:.2f} times as fast."]
 
 
 def _latencies(row: dict[str, Any]) -> list[str]:
