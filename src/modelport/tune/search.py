@@ -37,8 +37,8 @@ SHORT = Effort(rounds=5, warm=1, counted=1)
 LONG = Effort(rounds=20, warm=2, counted=3)
 
 FAR_BEHIND = 2.0
-"""Families this many times slower than the fastest are left. Between engines, what int8 gains over fp32
-differs by far less (1.4 times in the tables of `benchmarks/results`)."""
+"""Families this many times slower than the fastest are left: an assumption, that between engines what int8
+gains over fp32 differs by less. On the one model in `benchmarks/results/engines.md` it did (1.6 times)."""
 
 DETAILED = 3
 """Of how many choices layouts and numbers of threads are tried."""
