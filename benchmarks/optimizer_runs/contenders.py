@@ -76,6 +76,9 @@ CONTENDERS: dict[str, Optimizer] = {
     "onnxruntime": onnxruntime_,
 }
 
+OURS = "modelport"
+OTHERS = [name for name in CONTENDERS if not name.startswith(OURS)]
+
 MODULES = {
     "modelport": "modelport.optimization",
     "modelport, no check": "modelport.optimization",

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import onnx_ir as ir
 
 from modelport.graph import provenance
+from modelport.graph.scope import nodes_of
 
 KEY = "modelport.operators"
 
@@ -37,7 +38,7 @@ def declared(model: ir.Model, engine: str) -> tuple[str, ...]:
 def foreign(model: ir.Model) -> list[ir.Node]:
     """One node for each operator that neither ONNX nor a function of the model explains."""
     found: dict[tuple[str, str], ir.Node] = {}
-    for node in model.graph.all_nodes():
+    for node in nodes_of(model):
         if node.domain not in _KNOWN_DOMAINS and node.op_identifier() not in model.functions:
             found.setdefault((node.domain, node.op_type), node)
     return list(found.values())

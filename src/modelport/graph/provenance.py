@@ -18,9 +18,12 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import PurePath
 
 import onnx_ir as ir
+
+from modelport.graph.scope import nodes_of
 
 MODULE = "modelport.module"
 CLASS = "modelport.class"
@@ -54,7 +57,7 @@ def adopt_torch_metadata(model: ir.Model) -> None:
     The exporter's stack traces are many times larger than a small model, and name the folders
     of the machine that exported it.
     """
-    for node in model.graph.all_nodes():
+    for node in nodes_of(model):
         if MODULE in node.metadata_props:
             continue
         found = _read_torch(node)
@@ -79,12 +82,13 @@ def _read_torch(node: ir.Node) -> dict[str, str]:
     return found
 
 
-def _literal_list(text: str | None) -> list[str]:
+@lru_cache(maxsize=1024)  # nodes of one module say the same
+def _literal_list(text: str | None) -> tuple[str, ...]:
     try:
         value = ast.literal_eval(text) if text else []
     except (ValueError, SyntaxError):
-        return []
-    return [str(item) for item in value] if isinstance(value, list) else []
+        return ()
+    return tuple(str(item) for item in value) if isinstance(value, list) else ()
 
 
 def user_line(trace: str) -> str | None:
@@ -145,7 +149,7 @@ def name_nodes(model: ir.Model) -> None:
 
     Engines report these names in their own errors and profiles.
     """
-    nodes = list(model.graph.all_nodes())
+    nodes = list(nodes_of(model))
     stems = [f"{module_of(node)}/{node.op_type}".lstrip("/") for node in nodes]
     totals, seen = Counter(stems), Counter[str]()
     for node, stem in zip(nodes, stems, strict=True):

@@ -13,7 +13,6 @@ given both can copy one of its input's instead; that case is left out of account
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,6 +20,7 @@ import onnx_ir as ir
 
 from modelport.graph import contents, shape_rules, sizes
 from modelport.graph.query import bounds_of
+from modelport.graph.scope import nodes_of, subgraphs
 from modelport.graph.sizes import Entry, Known, Symbol
 
 Sizes: TypeAlias = tuple[Known, ...]
@@ -89,7 +89,7 @@ class Shapes:
         if turns:
             self._distrusted.update(graph.inputs)
         for node in graph:
-            for inner in _subgraphs(node):
+            for inner in subgraphs(node):
                 self._visit(inner, turns or node.op_type in _TURNS)
             if turns:
                 self._distrusted.update(node.outputs)
@@ -158,7 +158,7 @@ def record(model: ir.Model) -> bool:
     """
     shapes = Shapes(model)
     news = False
-    for node in model.graph.all_nodes():
+    for node in nodes_of(model):
         for value in node.outputs:
             known = shapes.of(value)
             if known is not None and not value.is_graph_output():
@@ -197,14 +197,6 @@ def _leasts(model: ir.Model) -> dict[str, int]:
                 if isinstance(size, ir.SymbolicDim) and size.value:
                     found[size.value] = max(found.get(size.value, 0), bound.minimum)
     return found
-
-
-def _subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            yield attribute.as_graph()
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            yield from attribute.as_graphs()
 
 
 def _constant(value: ir.Value) -> Contents | None:

@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from modelport.graph import provenance
+from modelport.graph.scope import graphs_of
 from modelport.types import Array
 
 
@@ -59,7 +60,7 @@ class RewritePass(GraphPass):
         self._model = model
         self._taken: set[str | None] | None = None
         modified = False
-        for graph in model.graphs():
+        for graph in graphs_of(model):
             for node in list(reversed(graph) if self.from_the_end else graph):
                 if node.graph is graph and self._visit(node):
                     modified = True
@@ -157,7 +158,7 @@ class RewritePass(GraphPass):
 
 
 def _values(model: ir.Model) -> Iterator[ir.Value]:
-    for graph in model.graphs():
+    for graph in graphs_of(model):
         yield from graph.inputs
         yield from graph.initializers.values()
         for node in graph:

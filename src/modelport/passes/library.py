@@ -10,6 +10,7 @@ from typing import ClassVar
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from modelport.graph.scope import nodes_of
 from modelport.graph.shapes import record
 from modelport.passes.base import GraphPass
 
@@ -55,8 +56,8 @@ class InferShapes(_LibraryPass):
     def apply(self, model: ir.Model) -> bool:
         if not _is_known(model):
             self._infer(model)
-        if record(model):  # what follows from sizes that were computed, onnx may know
-            self._infer(model)
+        if record(model) and not _is_known(model):
+            self._infer(model)  # what follows from sizes that were computed, onnx may know
             record(model)
         return False
 
@@ -78,7 +79,7 @@ def _is_known(model: ir.Model) -> bool:
             and (size.value is None or size.value.startswith("unk__"))
             for size in value.shape
         )
-        for node in model.graph.all_nodes()
+        for node in nodes_of(model)
         for value in node.outputs
         if value.name
     )
@@ -93,7 +94,7 @@ _PASS_ON = frozenset({"Identity", "If", "Loop", "Scan"})
 
 def _untyped_lists(model: ir.Model) -> list[ir.Value]:
     """Values without a type that may be sequences: onnx-ir would type them as their elements."""
-    nodes = list(model.graph.all_nodes())
+    nodes = list(nodes_of(model))
     if not any(node.op_type in _LISTS for node in nodes):
         return []
     suspects = (node for node in nodes if node.op_type in _LISTS | _PASS_ON)

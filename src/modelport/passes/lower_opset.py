@@ -31,6 +31,7 @@ import onnx_ir as ir
 
 from modelport.graph import provenance
 from modelport.graph.schemas import Operator, operator
+from modelport.graph.scope import nodes_of
 from modelport.passes.base import Refusal
 from modelport.passes.lower_forms import LOWERED, Lowering
 from modelport.passes.matching import STANDARD
@@ -54,9 +55,9 @@ class LowerOpset(Lowering):
         self.refusals.extend(problems)
         if problems:
             return False
-        for node in [node for node in model.graph.all_nodes() if self._changes(node)]:
+        for node in [node for node in nodes_of(model) if self._changes(node)]:
             self.rewrite([node])
-        for node in model.graph.all_nodes():
+        for node in nodes_of(model):
             self._drop_defaults(node)
         model.opset_imports[""] = self.target
         model.ir_version = ir_version_of(self.target)
@@ -91,7 +92,7 @@ class LowerOpset(Lowering):
         if model.functions:
             return [Refusal("the model", "it calls functions, which inline_functions replaces")]
         found = []
-        for node in model.graph.all_nodes():
+        for node in nodes_of(model):
             if self.pattern(node) is None:
                 continue
             reason = self.check([node])

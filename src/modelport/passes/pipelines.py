@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from modelport.graph.scope import nodes_of
 from modelport.passes import PASSES
 from modelport.passes.base import GraphPass
 
@@ -110,7 +111,7 @@ def portable(*, upgrade: bool = True) -> list[GraphPass]:
 
 def may_need_repair(model: ir.Model) -> bool:
     """Whether it has any of the operators that repairs look at."""
-    return any(node.op_type in REPAIRED for node in model.graph.all_nodes())
+    return any(node.op_type in REPAIRED for node in nodes_of(model))
 
 
 def repairing() -> list[GraphPass]:

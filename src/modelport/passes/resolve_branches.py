@@ -24,6 +24,7 @@ import numpy as np
 import onnx_ir as ir
 
 from modelport.graph import provenance
+from modelport.graph.scope import graphs_of
 from modelport.passes.base import take_over
 from modelport.passes.matching import input_of, is_op
 from modelport.passes.shaped import ShapedPass
@@ -125,7 +126,7 @@ class ResolveBranches(ShapedPass):
         """How many values have each name."""
         return Counter(
             value.name
-            for graph in self._model.graphs()
+            for graph in graphs_of(self._model)
             for value in [
                 *graph.inputs,
                 *graph.initializers.values(),

@@ -23,6 +23,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from modelport.graph.scope import graphs_of
 from modelport.passes.base import GraphPass
 from modelport.types import Array
 
@@ -34,7 +35,7 @@ class ShareInitializers(GraphPass):
     summary: ClassVar[str] = "equal weights are stored once"
 
     def apply(self, model: ir.Model) -> bool:
-        shared = [_share(graph) for graph in model.graphs()]
+        shared = [_share(graph) for graph in graphs_of(model)]
         return any(shared)
 
 

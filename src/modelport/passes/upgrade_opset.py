@@ -32,6 +32,7 @@ import onnx_ir as ir
 from modelport.errors import GraphError
 from modelport.graph import provenance
 from modelport.graph.functions import adopt_opset
+from modelport.graph.scope import nodes_of
 from modelport.passes.base import Refusal
 from modelport.passes.matching import is_op
 from modelport.passes.shaped import ShapedPass
@@ -85,7 +86,7 @@ class UpgradeOpset(ShapedPass):
         return FORMS[node.op_type]
 
     def _changing(self, model: ir.Model) -> list[ir.Node]:
-        return [node for node in model.graph.all_nodes() if self.pattern(node) is not None]
+        return [node for node in nodes_of(model) if self.pattern(node) is not None]
 
     def _problems(self, model: ir.Model, before: int) -> list[Refusal]:
         if before < OLDEST:
