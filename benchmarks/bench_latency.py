@@ -6,14 +6,14 @@ import onnxruntime as ort
 from harness import THREADS, demo_bundle, in_turn, peer_onnx, photos, publish, summary
 
 from modelport.bundle.read import Bundle
-from modelport.runtime.predictor import open_variant, pipeline_of
+from modelport.runtime.predictor import open_variant, preprocessor_of
 
 PEER = "torch.onnx.export + ONNX Runtime fp32"
 
 
 def main() -> None:
     bundle = Bundle(demo_bundle())
-    pipeline = pipeline_of(bundle)
+    pipeline = preprocessor_of(bundle)
     assert pipeline is not None
     image = pipeline(photos()[0])
     options = ort.SessionOptions()

@@ -32,8 +32,8 @@ def main() -> None:
     ]
     for variant in bundle.variants:
         predictor = modelport.Predictor(bundle, variant=variant.name, threads=THREADS)
-        assert predictor.pipeline is not None
-        tensor = predictor.pipeline(photos()[0])
+        assert predictor.preprocessor is not None
+        tensor = predictor.preprocessor(photos()[0])
         calls = {
             "bare": bare_call(predictor, tensor),
             "predictor": lambda p=predictor, t=tensor: p.infer(t),

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import modelport
 from modelport import transforms
-from modelport.runtime.transforms.pipeline import Pipeline
+from modelport.runtime.transforms.picture import PicturePreprocessor
 
 ROOT = Path(__file__).parents[1]
 CLASSES = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay")
@@ -77,7 +77,7 @@ def small_net(seed: int = 0) -> nn.Module:
     """A small net that tells generated pictures apart, as a trained one would."""
     net = SmallNet()
     enliven(net, torch.empty(16, 3, 32, 32), seed)
-    prepare = Pipeline(TRANSFORMS)
+    prepare = PicturePreprocessor(TRANSFORMS)
     batch = torch.cat([torch.from_numpy(prepare(picture(1000 + n))) for n in range(32)])
     with torch.no_grad():
         logits = net(batch)

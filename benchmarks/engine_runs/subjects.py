@@ -14,7 +14,7 @@ from zoo_models.liven import liven
 from engine_runs.detectors import RtmDetLike, YoloV8Like
 from modelport import transforms
 from modelport.codebases.torchvision_operators import import_torchvision
-from modelport.runtime.transforms.pipeline import Pipeline
+from modelport.runtime.transforms.picture import PicturePreprocessor
 from modelport.types import Array
 
 FEEDS = 16
@@ -94,7 +94,7 @@ class Photos(Subject):
     def feeds(self, seed: int) -> dict[str, Array]:
         from harness import photos
 
-        pipeline = Pipeline(transforms.imagenet())
+        pipeline = PicturePreprocessor(transforms.imagenet())
         files = photos()
         return {"x": pipeline(files[seed % len(files)])}
 

@@ -25,12 +25,14 @@ class Registry(Generic[Member]):
     Args:
         kind: the singular word for a member, `engine` say; names the entry-point group too.
         builtin: for each built-in name where it lives, as `package.module:attribute`.
+        classes: whether the members are classes themselves.
 
-    A class found there is instantiated once, without arguments; anything else is the member.
+    Otherwise a class found there is instantiated once, without arguments; anything else is the member.
     """
 
-    def __init__(self, kind: str, builtin: Mapping[str, str]) -> None:
+    def __init__(self, kind: str, builtin: Mapping[str, str], *, classes: bool = False) -> None:
         self.kind = kind
+        self._classes = classes
         self._builtin = dict(builtin)
         self._loaded: dict[str, Member] = {}
 
@@ -59,7 +61,8 @@ class Registry(Generic[Member]):
             found = self._external[name].load()
         else:
             raise self._unknown(name)
-        return cast(Member, found() if isinstance(found, type) else found)
+        made = isinstance(found, type) and not self._classes
+        return cast(Member, found() if made else found)
 
     @cached_property
     def _external(self) -> dict[str, EntryPoint]:

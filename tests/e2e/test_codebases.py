@@ -25,7 +25,7 @@ from modelport.codebases.timm import proposals as timm_proposals
 from modelport.errors import SourceError, UnknownNameError, UsageError
 from modelport.frontends.source import Source
 from modelport.frontends.weights import load_weights
-from modelport.runtime.transforms.pipeline import Pipeline
+from modelport.runtime.transforms.picture import PicturePreprocessor
 from modelport.types import TensorSpec
 from support import ROOT
 
@@ -100,7 +100,7 @@ def assert_same(
     transforms: Any, theirs: Callable[[Image.Image], Any], photos: list[Image.Image]
 ) -> None:
     """Within one grey level of each channel, on every photo."""
-    pipeline = Pipeline(transforms)
+    pipeline = PicturePreprocessor(transforms)
     normalize = pipeline.normalize
     grey = np.array([normalize.scale / std for std in normalize.std]) if normalize else np.ones(3)
     for photo in photos:

@@ -29,7 +29,7 @@ from torch import nn
 import modelport
 from documents import Block, blocks, given
 from modelport.frontends.reference import call_reference
-from modelport.runtime.transforms.pipeline import Pipeline
+from modelport.runtime.transforms.picture import PicturePreprocessor
 from support import ROOT
 
 README = ROOT / "README.md"
@@ -64,7 +64,7 @@ def write_fruit(folder: Path, each: int, seed: int) -> None:
 
 def train(source: modelport.Source) -> nn.Module:
     """The README's net, taught to tell the fruit apart."""
-    names, pipeline = list(FRUIT), Pipeline(source.transforms)
+    names, pipeline = list(FRUIT), PicturePreprocessor(source.transforms)
     pictures = [pipeline(fruit_picture(names[n % 3], 9000 + n)) for n in range(96)]
     images = torch.from_numpy(np.concatenate(pictures))
     truth = torch.arange(96) % 3

@@ -92,9 +92,9 @@ def test_every_variant_is_judged(bundle: Bundle) -> None:
 
 def test_transforms_are_those_of_training(bundle: Bundle, photos: list[Path]) -> None:
     with modelport.load(bundle.path) as predictor:
-        assert predictor.pipeline is not None
+        assert predictor.preprocessor is not None
         for photo in photos:
-            made, want = predictor.pipeline(photo), prepared(photo)
+            made, want = predictor.preprocessor(photo), prepared(photo)
             assert made.shape == want.shape
             levels = np.abs(made - want) * np.float32(IMAGENET_STD)[:, None, None] * 255
             assert levels.max() <= 1.001, photo.name

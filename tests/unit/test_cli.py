@@ -266,7 +266,7 @@ def test_run_feeds_a_ready_tensor(
     cli: Cli, small_bundle: Path, pictures: Path, tmp_path: Path
 ) -> None:
     predictor = modelport.load(small_bundle)
-    np.save(tmp_path / "tensor.npy", predictor.pipeline(pictures / "picture_00.png"))
+    np.save(tmp_path / "tensor.npy", predictor.preprocessor(pictures / "picture_00.png"))
     (found,) = cli("run", small_bundle, tmp_path / "tensor.npy", "--json").json
     assert found["label"] == predictor(pictures / "picture_00.png").label
 

@@ -36,7 +36,7 @@ from modelport.codebases.transformers_inputs import inputs_of, picture_size
 from modelport.errors import SourceError, UnknownNameError, UsageError
 from modelport.frontends.source import Source
 from modelport.runtime.transforms import CenterCrop, Decode, Layout, Normalize, Resize
-from modelport.runtime.transforms.pipeline import Pipeline
+from modelport.runtime.transforms.picture import PicturePreprocessor
 
 
 class Toy(Codebase):
@@ -388,7 +388,7 @@ SMALL = [Decode(), Resize((24, 24)), HALF, Layout()]
 
 def test_only_what_does_the_same_counts() -> None:
     wrong = [Decode(), Resize((24, 24), interpolation="pil.bicubic"), HALF, Layout()]
-    found = prove([wrong, SMALL], lambda picture: Pipeline(SMALL)(picture)[0], "It")
+    found = prove([wrong, SMALL], lambda picture: PicturePreprocessor(SMALL)(picture)[0], "It")
     assert found.transforms == tuple(SMALL)
     assert found.size == (24, 24)
     assert found.notes == ()
@@ -405,7 +405,7 @@ def test_only_what_does_the_same_counts() -> None:
     ],
 )
 def test_what_differs_is_left_out_with_a_note(wrong: list[Any]) -> None:
-    found = prove([wrong], Pipeline(SMALL), "It")
+    found = prove([wrong], PicturePreprocessor(SMALL), "It")
     assert found.transforms == ()
     assert found.notes == (
         "It does what modelport's transforms cannot say, so no transforms were declared: declare "
@@ -422,7 +422,7 @@ def test_the_rounding_of_a_margin_shows(rounding: Any, resize: int) -> None:
         for each in ("half-even", "floor")
     ]
     wanted = next(each for each in both if each[2].rounding == rounding)
-    assert prove(both, Pipeline(wanted), "It").transforms == tuple(wanted)
+    assert prove(both, PicturePreprocessor(wanted), "It").transforms == tuple(wanted)
 
 
 def test_a_processor_that_fails_is_quoted() -> None:
@@ -437,7 +437,7 @@ def test_a_processor_that_fails_is_quoted() -> None:
 
 def test_a_recipe_without_a_size_says_so() -> None:
     free = [Decode(), HALF, Layout()]
-    found = prove([free], Pipeline(free), "It")
+    found = prove([free], PicturePreprocessor(free), "It")
     assert found.size is None
     fitted = found.fitting((64, 96), "It")
     assert fitted.transforms == tuple(free)
@@ -448,7 +448,7 @@ def test_a_recipe_without_a_size_says_so() -> None:
 
 
 def test_a_recipe_of_another_size_is_dropped() -> None:
-    found = prove([SMALL], Pipeline(SMALL), "It")
+    found = prove([SMALL], PicturePreprocessor(SMALL), "It")
     assert found.fitting((24, 24), "It") is found
     fitted = found.fitting((32, 32), "It")
     assert fitted.transforms == ()

@@ -21,7 +21,7 @@ from modelport.engines.scratch import opened
 from modelport.passes import PASSES
 from modelport.passes.pipelines import PORTABLE
 from modelport.quantize import SCHEMES
-from modelport.runtime.tasks.base import Context
+from modelport.runtime.tasks.base import Context, Parameters
 from modelport.types import Target
 from modelport.verify.tolerances import TOLERANCES
 from support import ROOT
@@ -170,7 +170,7 @@ def test_contract_examples_work() -> None:
         outputs = session.run(feeds)
     np.testing.assert_array_equal(outputs["y"], [[0, 7]])
     task = namespace["AngleTask"]()
-    result = task.decode({"angle": np.array([[30]], np.float32)}, Context())
+    result = task.decode({"angle": np.array([[30]], np.float32)}, Context(Parameters()))
     assert result.to_json() == {"degrees": 30.0}
     assert task.describe(result) == "30 degrees"
     assert namespace["INT8_PER_TENSOR"].to_json()["weights"] == "per_tensor"

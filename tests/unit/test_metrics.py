@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from modelport.runtime.transforms.pipeline import Pipeline
+from modelport.runtime.transforms.picture import PicturePreprocessor
 from modelport.types import PRECISIONS, Signature, TensorSpec
 from modelport.verify.compare import Fidelity, compare
 from modelport.verify.metrics import (
@@ -259,7 +259,7 @@ def logits() -> Array:
 
 
 def answers(change: Callable[[torch.Tensor], torch.Tensor], round_weights: bool = False) -> Array:
-    net, prepare = small_net(), Pipeline(TRANSFORMS)
+    net, prepare = small_net(), PicturePreprocessor(TRANSFORMS)
     if round_weights:
         net = net.to(torch.bfloat16).float()
     batch = torch.cat([torch.from_numpy(prepare(picture(seed))) for seed in range(12)])

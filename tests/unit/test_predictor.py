@@ -257,8 +257,8 @@ def test_an_unknown_variant_is_named(small_bundle: Path) -> None:
 
 
 def test_infer_takes_what_the_transforms_make(predictor: Predictor, pictures: Path) -> None:
-    assert predictor.pipeline is not None
-    tensor = predictor.pipeline(files(pictures)[0])
+    assert predictor.preprocessor is not None
+    tensor = predictor.preprocessor(files(pictures)[0])
     answer = predictor(files(pictures)[0])
     assert predictor.infer(tensor) == answer
     assert predictor.infer({"image": tensor}) == answer

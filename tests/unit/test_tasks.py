@@ -14,7 +14,7 @@ from PIL import Image
 
 from modelport.errors import EngineError, FeedsError, UnknownNameError
 from modelport.runtime.tasks import TASKS
-from modelport.runtime.tasks.base import Context, Result
+from modelport.runtime.tasks.base import Context, Parameters, Result
 from modelport.runtime.tasks.classification import Classification, ClassificationTask, ClassScore
 from modelport.runtime.tasks.tensors import Tensors, TensorsTask
 
@@ -22,9 +22,13 @@ Array = np.ndarray[Any, Any]
 LABELS = ("ant", "bee", "cat", "dog")
 
 
+def context(labels: Any = None, **parameters: Any) -> Context[Any]:
+    return Context(ClassificationTask().parameters(parameters), labels)
+
+
 def decode(row: Any, **parameters: Any) -> Classification:
     scores = np.asarray([row], np.float32)
-    return ClassificationTask().decode({"scores": scores}, Context(LABELS, parameters))
+    return ClassificationTask().decode({"scores": scores}, context(LABELS, **parameters))
 
 
 def test_logits_pass_a_softmax() -> None:
@@ -50,7 +54,7 @@ def test_large_logits_do_not_overflow() -> None:
     assert result.score == pytest.approx(1 / (1 + np.exp(-1)))
 
 
-@pytest.mark.parametrize(("top", "count"), [(0, 1), (1, 1), (3, 3), (4, 4), (5, 4), (1000, 4)])
+@pytest.mark.parametrize(("top", "count"), [(1, 1), (3, 3), (4, 4), (5, 4), (1000, 4)])
 def test_top_says_how_many(top: int, count: int) -> None:
     result = decode([1.0, 3.0, 2.0, 0.0], top=top)
     assert [each.index for each in result.classes] == [1, 2, 0, 3][:count]
@@ -58,7 +62,7 @@ def test_top_says_how_many(top: int, count: int) -> None:
 
 def test_five_classes_by_default() -> None:
     outputs = {"y": np.arange(100, dtype=np.float32)[None]}
-    result = ClassificationTask().decode(outputs, Context())
+    result = ClassificationTask().decode(outputs, context())
     assert [each.index for each in result.classes] == [99, 98, 97, 96, 95]
 
 
@@ -71,7 +75,7 @@ def test_ties_go_to_the_lower_index() -> None:
 @pytest.mark.parametrize("labels", [None, (), ("ant", "bee")])
 def test_classes_without_a_label_are_numbered(labels: tuple[str, ...] | None) -> None:
     outputs = {"y": np.array([[0.0, 1.0, 2.0]], np.float32)}
-    result = ClassificationTask().decode(outputs, Context(labels))
+    result = ClassificationTask().decode(outputs, context(labels))
     named = ["class 2", "bee", "ant"] if labels else ["class 2", "class 1", "class 0"]
     assert [each.label for each in result.classes] == named
 
@@ -79,7 +83,7 @@ def test_classes_without_a_label_are_numbered(labels: tuple[str, ...] | None) ->
 @pytest.mark.parametrize("shape", [(), (4,), (2, 4), (1, 4, 1), (1, 2, 2, 1), (0, 4)])
 def test_outputs_that_are_no_row_of_scores_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(FeedsError) as caught:
-        ClassificationTask().decode({"y": np.zeros(shape, np.float32)}, Context())
+        ClassificationTask().decode({"y": np.zeros(shape, np.float32)}, context())
     assert str(caught.value) == (
         f"The first output has shape {list(shape)}. Expected one row of class scores for the "
         "classification task. Deploy the model with --task tensors to have the outputs as they are."
@@ -88,7 +92,7 @@ def test_outputs_that_are_no_row_of_scores_are_refused(shape: tuple[int, ...]) -
 
 def test_no_classes_are_refused() -> None:
     with pytest.raises(FeedsError, match=r"shape \[1, 0\]"):
-        ClassificationTask().decode({"y": np.zeros((1, 0), np.float32)}, Context())
+        ClassificationTask().decode({"y": np.zeros((1, 0), np.float32)}, context())
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -106,24 +110,24 @@ def test_a_class_may_be_ruled_out() -> None:
 
 def test_first_output_is_the_one_decoded() -> None:
     outputs = {"scores": np.array([[0.0, 5.0]], np.float32), "features": np.zeros((1, 7, 7))}
-    assert ClassificationTask().decode(outputs, Context()).index == 1
+    assert ClassificationTask().decode(outputs, context()).index == 1
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int64", "uint8"])
 def test_scores_of_any_element_type(dtype: str) -> None:
     outputs = {"y": np.array([[0, 3, 1]], dtype)}
-    assert ClassificationTask().decode(outputs, Context()).index == 1
+    assert ClassificationTask().decode(outputs, context()).index == 1
 
 
 def test_order_is_that_of_the_logits_where_softmax_cannot_tell() -> None:
     outputs = {"y": np.array([[0.0, 1e-300, 2e-300]])}
-    result = ClassificationTask().decode(outputs, Context())
+    result = ClassificationTask().decode(outputs, context())
     assert [each.index for each in result.classes] == [2, 1, 0]
 
 
 def test_decoding_leaves_the_outputs_alone() -> None:
     scores = np.array([[1.0, 3.0, 2.0]])
-    ClassificationTask().decode({"y": scores}, Context())
+    ClassificationTask().decode({"y": scores}, context())
     assert scores.tolist() == [[1.0, 3.0, 2.0]]
 
 
@@ -132,7 +136,7 @@ rows = hnp.arrays(np.float64, st.integers(1, 40), elements=st.floats(-30, 30, wi
 
 @given(rows, st.integers(1, 50))
 def test_laws_of_decoding(row: Array, top: int) -> None:
-    result = ClassificationTask().decode({"y": row[None]}, Context(None, {"top": top}))
+    result = ClassificationTask().decode({"y": row[None]}, context(top=top))
     scores = [each.score for each in result.classes]
     assert len(scores) == min(top, len(row))
     assert result.index == int(row.argmax())
@@ -144,8 +148,8 @@ def test_laws_of_decoding(row: Array, top: int) -> None:
 
 @given(rows, st.floats(-20, 20))
 def test_a_shift_of_all_logits_changes_nothing(row: Array, shift: float) -> None:
-    before = ClassificationTask().decode({"y": row[None]}, Context())
-    after = ClassificationTask().decode({"y": row[None] + shift}, Context())
+    before = ClassificationTask().decode({"y": row[None]}, context())
+    after = ClassificationTask().decode({"y": row[None] + shift}, context())
     assert after.score == pytest.approx(before.score)
 
 
@@ -195,7 +199,7 @@ def test_drawing_changes_pixels_and_shows_the_result() -> None:
 
 def test_tensors_are_left_as_they_are() -> None:
     outputs = {"a": np.zeros((1, 2), np.float32), "b": np.arange(3)}
-    result = TensorsTask().decode(outputs, Context())
+    result = TensorsTask().decode(outputs, Context(Parameters()))
     assert isinstance(result, Tensors)
     assert result["a"] is outputs["a"]
     assert TensorsTask().describe(result) == f"a float32 1x2, b {np.arange(3).dtype} 3"
@@ -207,14 +211,14 @@ def test_tensors_are_left_as_they_are() -> None:
 
 
 def test_scalars_are_tensors_too() -> None:
-    result = TensorsTask().decode({"loss": np.asarray(1.5)}, Context())
+    result = TensorsTask().decode({"loss": np.asarray(1.5)}, Context(Parameters()))
     assert json.loads(json.dumps(result.to_json())) == {"loss": 1.5}
     assert TensorsTask().describe(result) == "loss float64 scalar"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_values_that_json_has_not_become_null(value: float) -> None:
-    result = TensorsTask().decode({"y": np.array([[1.0, value]])}, Context())
+    result = TensorsTask().decode({"y": np.array([[1.0, value]])}, Context(Parameters()))
     assert json.dumps(result.to_json(), allow_nan=False) == '{"y": [[1.0, null]]}'
 
 

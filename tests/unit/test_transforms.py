@@ -33,7 +33,7 @@ from modelport.runtime.transforms import (
     imagenet,
     parse,
 )
-from modelport.runtime.transforms.pipeline import Pipeline
+from modelport.runtime.transforms.picture import PicturePreprocessor
 
 Array = np.ndarray[Any, Any]
 
@@ -110,7 +110,7 @@ SIZES = [
 @pytest.mark.parametrize("method", ["bilinear", "bicubic"])
 def test_resize_256_crop_224(width: int, height: int, method: str) -> None:
     array = picture(width, height)
-    pipeline = Pipeline(imagenet(interpolation=f"pil.{method}"))
+    pipeline = PicturePreprocessor(imagenet(interpolation=f"pil.{method}"))
     kind = Image.Resampling[method.upper()]
     assert_near(pipeline.pixels(array), torchvision(array, 256, 224, kind), kind)
 
@@ -133,7 +133,7 @@ def test_resize_and_crop_of_any_size(
         CenterCrop(crop),
     ]
     expected = torchvision(array, resize, crop, method)
-    assert_near(Pipeline(transforms).pixels(array), expected, method)
+    assert_near(PicturePreprocessor(transforms).pixels(array), expected, method)
 
 
 @pytest.mark.parametrize("method", ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"])
@@ -141,7 +141,7 @@ def test_resize_and_crop_of_any_size(
 def test_large_pictures(method: str, size: tuple[int, int]) -> None:
     """Positions in the thousands leave few bits of a float for the place between two pixels."""
     array = np.asarray(Image.fromarray(picture(80, 60)).resize(size, Image.Resampling.NEAREST))
-    pipeline = Pipeline([Resize(256, interpolation=f"pil.{method}"), CenterCrop(224)])
+    pipeline = PicturePreprocessor([Resize(256, interpolation=f"pil.{method}"), CenterCrop(224)])
     kind = Image.Resampling[method.upper()]
     assert_near(pipeline.pixels(array), torchvision(array, 256, 224, kind), kind)
 
@@ -150,7 +150,7 @@ def test_large_pictures(method: str, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("method", ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"])
 def test_pil_methods(method: str, size: tuple[int, int]) -> None:
     array = picture(47, 35)
-    found = Pipeline([Resize(size, interpolation=f"pil.{method}")]).pixels(array)
+    found = PicturePreprocessor([Resize(size, interpolation=f"pil.{method}")]).pixels(array)
     expected = Image.fromarray(array).resize(size[::-1], Image.Resampling[method.upper()])
     np.testing.assert_array_equal(found, np.asarray(expected))
 
@@ -160,7 +160,7 @@ def test_pil_methods(method: str, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("method", ["nearest", "linear", "cubic", "area", "lanczos4"])
 def test_opencv_methods(method: str, colour: str, size: tuple[int, int]) -> None:
     array = picture(47, 35)
-    found = Pipeline(
+    found = PicturePreprocessor(
         [Decode(colour=colour), Resize(size, interpolation=f"opencv.{method}")]
     ).pixels(array)
     if colour == "grey":
@@ -175,7 +175,7 @@ def test_opencv_methods(method: str, colour: str, size: tuple[int, int]) -> None
 @pytest.mark.parametrize("method", ["opencv.linear", "opencv.nearest", "opencv.area"])
 def test_opencv_resize_then_crop(method: str) -> None:
     array = picture(101, 67)
-    found = Pipeline([Resize(40, interpolation=method), CenterCrop(33)]).pixels(array)
+    found = PicturePreprocessor([Resize(40, interpolation=method), CenterCrop(33)]).pixels(array)
     flag = getattr(cv2, f"INTER_{method.split('.')[1].upper()}")
     whole = cv2.resize(array, (int(40 * 101 / 67), 40), interpolation=flag)
     np.testing.assert_array_equal(found, np.asarray(torchvision_crop(Image.fromarray(whole), 33)))
@@ -209,7 +209,7 @@ def test_rounding_of_the_margin(spare: int, half_even: int, floor: int) -> None:
 
 def test_crop_of_two_sizes_is_height_by_width() -> None:
     array = picture(30, 40)
-    found = Pipeline([CenterCrop((8, 6))]).pixels(array)
+    found = PicturePreprocessor([CenterCrop((8, 6))]).pixels(array)
     np.testing.assert_array_equal(found, array[16:24, 12:18])
 
 
@@ -220,7 +220,9 @@ def test_steps_may_repeat() -> None:
     image = torchvision_crop(image, 40)
     image = image.resize((30, 30), Image.Resampling.BILINEAR)
     image = torchvision_crop(image.resize((20, 20), Image.Resampling.BOX), 10)
-    assert_near(Pipeline(steps).pixels(array), np.asarray(image), Image.Resampling.BILINEAR)
+    assert_near(
+        PicturePreprocessor(steps).pixels(array), np.asarray(image), Image.Resampling.BILINEAR
+    )
 
 
 @pytest.mark.parametrize("order", ["nchw", "nhwc"])
@@ -235,7 +237,9 @@ def test_steps_may_repeat() -> None:
 )
 def test_normalize(mean: Any, std: Any, scale: float, order: str) -> None:
     array = np.arange(256 * 3, dtype=np.uint32).astype(np.uint8).reshape(16, 16, 3)
-    pipeline = Pipeline([Normalize(mean=mean, std=std, scale=scale), Layout(order=order)])
+    pipeline = PicturePreprocessor(
+        [Normalize(mean=mean, std=std, scale=scale), Layout(order=order)]
+    )
     expected = (array.astype(np.float64) * scale - np.asarray(mean)) / np.asarray(std)
     expected = expected[None] if order == "nhwc" else expected.transpose(2, 0, 1)[None]
     found = pipeline(array)
@@ -248,7 +252,9 @@ def test_normalize(mean: Any, std: Any, scale: float, order: str) -> None:
 def test_bgr_numbers_belong_to_the_channels_decoded() -> None:
     array = picture(5, 4)
     mean, std = (1.0, 2.0, 3.0), (4.0, 5.0, 6.0)
-    found = Pipeline([Decode(colour="bgr"), Normalize(mean=mean, std=std, scale=1.0)])(array)
+    found = PicturePreprocessor([Decode(colour="bgr"), Normalize(mean=mean, std=std, scale=1.0)])(
+        array
+    )
     expected = (array[:, :, ::-1].astype(np.float64) - mean) / std
     np.testing.assert_allclose(found[0], expected.transpose(2, 0, 1), atol=1e-5)
 
@@ -257,7 +263,7 @@ def test_bgr_numbers_belong_to_the_channels_decoded() -> None:
 @pytest.mark.parametrize(("order", "shape"), [("nchw", (1, 3, 4, 5)), ("nhwc", (1, 4, 5, 3))])
 def test_layout_without_normalize_keeps_the_pixels(order: str, shape: Any, dtype: str) -> None:
     array = picture(5, 4)
-    found = Pipeline([Layout(order=order, dtype=dtype)])(array)
+    found = PicturePreprocessor([Layout(order=order, dtype=dtype)])(array)
     assert found.dtype == dtype
     assert found.shape == shape
     np.testing.assert_array_equal(found[0], array if order == "nhwc" else array.transpose(2, 0, 1))
@@ -266,7 +272,7 @@ def test_layout_without_normalize_keeps_the_pixels(order: str, shape: Any, dtype
 @pytest.mark.parametrize(("order", "shape"), [("nchw", (1, 1, 4, 5)), ("nhwc", (1, 4, 5, 1))])
 def test_grey(order: str, shape: tuple[int, ...]) -> None:
     array = picture(5, 4)
-    found = Pipeline(
+    found = PicturePreprocessor(
         [Decode(colour="grey"), Normalize(mean=(0.5,), std=(0.25,)), Layout(order=order)]
     )(array)
     luma = np.asarray(Image.fromarray(array).convert("L")).astype(np.float64)
@@ -275,7 +281,7 @@ def test_grey(order: str, shape: tuple[int, ...]) -> None:
 
 
 def test_the_tensor_is_the_callers_own() -> None:
-    pipeline = Pipeline([Layout(order="nhwc", dtype="uint8")])
+    pipeline = PicturePreprocessor([Layout(order="nhwc", dtype="uint8")])
     array = picture(5, 4)
     kept = array.copy()
     first = pipeline(array)
@@ -325,7 +331,7 @@ def test_every_kind_of_picture(name: str, colour: str, tmp_path: Path) -> None:
         expected = np.asarray(opened.convert("L" if colour == "grey" else "RGB"))
     expected = expected.reshape(17, 23, -1)
     expected = expected[:, :, ::-1] if colour == "bgr" else expected
-    pipeline = Pipeline([Decode(colour=colour)])
+    pipeline = PicturePreprocessor([Decode(colour=colour)])
     for given_as in (data, bytearray(data), memoryview(data), path, str(path)):
         np.testing.assert_array_equal(pipeline.pixels(given_as), expected)
     with Image.open(io.BytesIO(data)) as opened:
@@ -349,7 +355,7 @@ def test_orientation(orientation: int, declared: str) -> None:
         7: array.transpose(1, 0, 2)[::-1, ::-1],
         8: np.rot90(array),
     }[orientation]
-    found = Pipeline([Decode(orientation=declared)]).pixels(data)
+    found = PicturePreprocessor([Decode(orientation=declared)]).pixels(data)
     np.testing.assert_array_equal(found, array if declared == "ignore" else turned)
 
 
@@ -359,7 +365,9 @@ class TestDraft:
     SMOOTH = np.asarray(Image.fromarray(picture(9, 7)).resize((900, 700), Image.Resampling.BICUBIC))
 
     def both(self, data: Any, *steps: Any) -> tuple[Array, Array]:
-        exact, short = (Pipeline([Decode(draft=draft), *steps]) for draft in (False, True))
+        exact, short = (
+            PicturePreprocessor([Decode(draft=draft), *steps]) for draft in (False, True)
+        )
         assert exact.as_in_training() is None
         return exact.pixels(data), short.pixels(data)
 
@@ -385,16 +393,16 @@ class TestDraft:
     def test_as_in_training(self) -> None:
         data = encoded(Image.fromarray(self.SMOOTH), "JPEG")
         exact, _ = self.both(data, Resize(80))
-        training = Pipeline([Decode(draft=True), Resize(80)]).as_in_training()
+        training = PicturePreprocessor([Decode(draft=True), Resize(80)]).as_in_training()
         assert training is not None
         np.testing.assert_array_equal(training.pixels(data), exact)
 
     def test_a_lent_picture_keeps_its_size(self) -> None:
         data = encoded(Image.fromarray(self.SMOOTH), "JPEG")
         with Image.open(io.BytesIO(data)) as lent:
-            short = Pipeline([Decode(draft=True), Resize(80)]).pixels(lent)
+            short = PicturePreprocessor([Decode(draft=True), Resize(80)]).pixels(lent)
             assert lent.size == (900, 700)
-        np.testing.assert_array_equal(short, Pipeline([Resize(80)]).pixels(data))
+        np.testing.assert_array_equal(short, PicturePreprocessor([Resize(80)]).pixels(data))
 
     def test_cut_short(self) -> None:
         data = encoded(Image.fromarray(self.SMOOTH), "JPEG")
@@ -409,10 +417,10 @@ def test_pictures_are_read_after_a_fork() -> None:
 import os, signal, warnings
 import numpy as np
 from modelport.runtime.transforms import geometry, imagenet
-from modelport.runtime.transforms.pipeline import Pipeline
+from modelport.runtime.transforms.picture import PicturePreprocessor
 geometry.CORES = 2
 warnings.simplefilter("ignore")
-pipeline, picture = Pipeline(imagenet()), np.zeros((300, 400, 3), np.uint8)
+pipeline, picture = PicturePreprocessor(imagenet()), np.zeros((300, 400, 3), np.uint8)
 pipeline(picture)
 child = os.fork()
 if child == 0:
@@ -432,19 +440,19 @@ def test_cores_change_no_more_than_rounding(
     monkeypatch.setattr(geometry, "CORES", cores)
     array = picture(333, 500)
     kind = Image.Resampling[method.upper()]
-    whole = Pipeline([Resize((301, 257), interpolation=f"pil.{method}")]).pixels(array)
+    whole = PicturePreprocessor([Resize((301, 257), interpolation=f"pil.{method}")]).pixels(array)
     assert_near(whole, np.asarray(Image.fromarray(array).resize((257, 301), kind)), kind)
 
 
 def test_arrays_of_two_axes_are_grey() -> None:
     array = picture(6, 4, channels=1)
-    found = Pipeline([]).pixels(array)
+    found = PicturePreprocessor([]).pixels(array)
     np.testing.assert_array_equal(found, np.repeat(array[:, :, None], 3, axis=2))
 
 
 def test_arrays_need_not_be_contiguous() -> None:
     array = picture(12, 8)[::2, ::-2]
-    np.testing.assert_array_equal(Pipeline([]).pixels(array), array)
+    np.testing.assert_array_equal(PicturePreprocessor([]).pixels(array), array)
 
 
 class TestUnusablePictures:
@@ -453,13 +461,13 @@ class TestUnusablePictures:
     def fails(self, given: Any, *words: str) -> None:
         for colour in ("rgb", "grey"):
             with pytest.raises(DataError) as caught:
-                Pipeline([Decode(colour=colour, orientation="exif"), *imagenet()[1:3]]).pixels(
-                    given
-                )
+                PicturePreprocessor(
+                    [Decode(colour=colour, orientation="exif"), *imagenet()[1:3]]
+                ).pixels(given)
             for word in words:
                 assert word in str(caught.value)
             with pytest.raises(DataError):
-                Pipeline([Decode(colour=colour)]).pixels(given)
+                PicturePreprocessor([Decode(colour=colour)]).pixels(given)
 
     def test_missing_file(self, tmp_path: Path) -> None:
         self.fails(tmp_path / "none.jpg", "There is no picture", "none.jpg")
@@ -534,7 +542,7 @@ class TestUnusablePictures:
             warnings.simplefilter("ignore")
             for orientation in ("ignore", "exif"):
                 try:
-                    found = Pipeline([Decode(orientation=orientation)]).pixels(damaged)
+                    found = PicturePreprocessor([Decode(orientation=orientation)]).pixels(damaged)
                 except DataError:
                     continue
                 assert found.dtype == np.uint8
@@ -556,7 +564,7 @@ class TestWrongTransforms:
     )
     def test_order(self, transforms: list[Any]) -> None:
         with pytest.raises(UsageError) as caught:
-            Pipeline(transforms)
+            PicturePreprocessor(transforms)
         kinds = ", ".join(transform.kind for transform in transforms)
         assert f"The transforms are {kinds}" in str(caught.value)
         assert "decode, then resizes and crops" in str(caught.value)
@@ -567,13 +575,15 @@ class TestWrongTransforms:
     )
     def test_number_of_means(self, means: int, stds: int, colour: str, wanted: int) -> None:
         with pytest.raises(UsageError) as caught:
-            Pipeline([Decode(colour=colour), Normalize(mean=(0.5,) * means, std=(0.5,) * stds)])
+            PicturePreprocessor(
+                [Decode(colour=colour), Normalize(mean=(0.5,) * means, std=(0.5,) * stds)]
+            )
         assert f"{means} means and {stds} deviations" in str(caught.value)
         assert f"{wanted} of each for {colour} pictures" in str(caught.value)
 
     def test_normalized_numbers_do_not_fit_uint8(self) -> None:
         with pytest.raises(UsageError, match="uint8"):
-            Pipeline([Normalize(mean=(0.5,) * 3, std=(0.5,) * 3), Layout(dtype="uint8")])
+            PicturePreprocessor([Normalize(mean=(0.5,) * 3, std=(0.5,) * 3), Layout(dtype="uint8")])
 
     @pytest.mark.parametrize(
         ("entry", "words"),
@@ -642,7 +652,7 @@ def test_imagenet_is_what_torchvision_documents() -> None:
     assert (normalize.mean, normalize.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     assert (decode.colour, decode.orientation) == ("rgb", "ignore")
     assert (layout.order, layout.dtype) == ("nchw", "float32")
-    assert Pipeline(imagenet())(picture(300, 200)).shape == (1, 3, 224, 224)
+    assert PicturePreprocessor(imagenet())(picture(300, 200)).shape == (1, 3, 224, 224)
 
 
 @pytest.mark.parametrize("rotated", [False, True])
@@ -663,16 +673,18 @@ def test_draft_is_never_smaller_than_the_resize_wants(tmp_path: Path, rotated: b
 
 def test_draft_leaves_pictures_that_are_no_larger_than_needed(tmp_path: Path) -> None:
     Image.fromarray(picture(300, 280)).save(tmp_path / "a.jpg")
-    exact = Pipeline(imagenet()).pixels(tmp_path / "a.jpg")
-    np.testing.assert_array_equal(Pipeline(imagenet(draft=True)).pixels(tmp_path / "a.jpg"), exact)
+    exact = PicturePreprocessor(imagenet()).pixels(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(
+        PicturePreprocessor(imagenet(draft=True)).pixels(tmp_path / "a.jpg"), exact
+    )
 
 
 def test_pipeline_as_in_training_takes_no_draft(tmp_path: Path) -> None:
     Image.fromarray(picture(1024, 1024)).save(tmp_path / "a.jpg")
-    short = Pipeline(imagenet(draft=True))
+    short = PicturePreprocessor(imagenet(draft=True))
     exact = short.as_in_training()
     assert exact is not None
-    assert Pipeline(imagenet()).as_in_training() is None
-    want = Pipeline(imagenet()).pixels(tmp_path / "a.jpg")
+    assert PicturePreprocessor(imagenet()).as_in_training() is None
+    want = PicturePreprocessor(imagenet()).pixels(tmp_path / "a.jpg")
     np.testing.assert_array_equal(exact.pixels(tmp_path / "a.jpg"), want)
     assert (short.pixels(tmp_path / "a.jpg") != want).any()

@@ -17,7 +17,7 @@ from PIL import Image
 
 from modelport.errors import ModelportError
 from modelport.runtime.transforms import CenterCrop, Decode, Layout, Normalize, Resize, Transform
-from modelport.runtime.transforms.pipeline import Pipeline
+from modelport.runtime.transforms.picture import PicturePreprocessor
 from modelport.types import Array
 
 SIZES = ((320, 213), (150, 201), (97, 143), (259, 257), (64, 40))
@@ -99,7 +99,7 @@ def _does(
     proposal: Sequence[Transform], pictures: Sequence[Image.Image], expected: Sequence[Array]
 ) -> bool:
     try:
-        pipeline = Pipeline(proposal)
+        pipeline = PicturePreprocessor(proposal)
     except ModelportError:  # the metadata has one mean for three channels, say
         return False
     normalize = pipeline.normalize

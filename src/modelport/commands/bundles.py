@@ -74,7 +74,7 @@ def _answer(predictor: Predictor, file: Path) -> Any:
     if file.suffix.lower() not in ARRAY_SUFFIXES:
         return predictor(file)
     feeds = read_arrays(file, predictor.bundle.signature)
-    return predictor(feeds) if predictor.pipeline is None else predictor.infer(feeds)
+    return predictor(feeds) if predictor.preprocessor is None else predictor.infer(feeds)
 
 
 def verify(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from modelport.feeds import IMAGE_SUFFIXES, Sample, fill_batch, read_samples, sample_files
 from modelport.frontends.source import LoadedSource
-from modelport.runtime.transforms.pipeline import Pipeline
+from modelport.runtime.transforms import preprocessor
+from modelport.runtime.transforms.base import Preprocessor
 from modelport.types import Feeds, Signature
 
 MOST_CALIBRATION = 300
@@ -56,10 +57,10 @@ def gather(
 ) -> Data:
     """Reads both folders; without any, random feeds stand in for verification."""
     transforms = loaded.source.transforms
-    pipeline = Pipeline(transforms) if transforms else None
+    preprocess = preprocessor(transforms)
     notes: list[str] = []
-    seen = _read(calibration, signature, pipeline, MOST_CALIBRATION, notes)
-    unseen = _read(verification, signature, pipeline, MOST_VERIFICATION, notes)
+    seen = _read(calibration, signature, preprocess, MOST_CALIBRATION, notes)
+    unseen = _read(verification, signature, preprocess, MOST_VERIFICATION, notes)
     feeds = [sample.feeds for sample in seen]
     if unseen:
         assert verification is not None
@@ -80,7 +81,7 @@ def gather(
 def _read(
     folder: str | Path | None,
     signature: Signature,
-    pipeline: Pipeline | None,
+    preprocess: Preprocessor | None,
     most: int,
     notes: list[str],
 ) -> list[Sample]:
@@ -89,8 +90,8 @@ def _read(
     count = len(sample_files(Path(folder)))
     if count > most:
         notes.append(f"of {count} files in {Path(folder).name} the first {most} were used")
-    samples = list(islice(read_samples(Path(folder), signature, pipeline), most))
-    exact = None if pipeline is None else pipeline.as_in_training()
+    samples = list(islice(read_samples(Path(folder), signature, preprocess), most))
+    exact = None if preprocess is None else preprocess.as_in_training()
     if exact is None:
         return samples
     first = signature.inputs[0]

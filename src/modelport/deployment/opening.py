@@ -97,6 +97,7 @@ def prepared(
     with progress.stage("Open the source"):
         loaded = open_it()
         decoder = TASKS.get(loaded.source.task)
+        decoder.parameters(loaded.source.parameters)  # what is wrong with them is said at once
     with progress.stage("Export, and prove the export"):
         made = export_proven(loaded, progress.detail)
         loaded = edited(loaded, made.graph, edits)

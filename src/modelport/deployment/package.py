@@ -211,10 +211,11 @@ def report_cases(
 ) -> list[ReportCase]:
     """Samples for the report: disagreements first among those shown."""
     task = TASKS.get(manifest.task.name)
-    context = Context(manifest.labels, manifest.task.parameters)
+    parameters = task.parameters(manifest.task.parameters)
     golden = set(_golden(len(data.samples)))
     shown = []
     for index, sample in enumerate(data.samples):
+        context = Context(parameters, manifest.labels)
         want, got = (task.decode(o[index], context) for o in (truth, answers))
         agrees = True
         if task.has_classes:

@@ -18,9 +18,10 @@ from modelport.engines.base import Session
 from modelport.errors import FeedsError
 from modelport.feeds import fill_batch
 from modelport.runtime import transforms
+from modelport.runtime.placement import Placement
 from modelport.runtime.tasks import TASKS
 from modelport.runtime.tasks.base import Context, Result
-from modelport.runtime.transforms.pipeline import Pipeline, Stopwatch
+from modelport.runtime.transforms.base import Prepared, Preprocessor, Stopwatch
 from modelport.runtime.trust import refusal
 from modelport.types import Array, Dim, Outputs, Running, TensorSpec
 
@@ -57,10 +58,10 @@ class Predictor:
         manifest = self.bundle.manifest
         self.variant: VariantEntry = _usable_variant(self.bundle, variant)
         self.session: Session = open_variant(self.bundle, self.variant, trust=trust, **running)
-        self.pipeline: Pipeline | None = pipeline_of(self.bundle)
+        self.preprocessor: Preprocessor | None = preprocessor_of(self.bundle)
         self.task = TASKS.get(manifest.task.name)
-        self._context = Context(manifest.labels, manifest.task.parameters)
-        self._input = self.bundle.signature.inputs[0]
+        self._context = Context(self.task.parameters(manifest.task.parameters), manifest.labels)
+        self._inputs = self.bundle.signature.inputs
 
     @overload
     def __call__(self, inputs: list[Any] | tuple[Any, ...]) -> list[Result]: ...
@@ -84,7 +85,31 @@ class Predictor:
 
     def infer(self, feeds: Array | Mapping[str, Array]) -> Any:
         """Answers for a ready tensor, or feeds by input name; the batch size must be one."""
-        return self._answer(self._feeds(feeds), Stopwatch())
+        return self._answer(self._feeds(feeds), Stopwatch(), None)
+
+    def prepare(self, item: Any) -> Prepared:
+        """What the transforms make of one input. Several threads may do this at once.
+
+        Raises:
+            DataError: where the item cannot be read.
+            FeedsError: where the model has no transforms.
+        """
+        if self.preprocessor is None:
+            return Prepared(self._feeds(item))
+        return self.preprocessor.prepare(item)
+
+    def answer(self, prepared: Sequence[Prepared]) -> list[Result]:
+        """The results for prepared inputs, with as few engine calls as their shapes allow."""
+        step = self.batch_size
+        found: list[Result] = []
+        for group in _of_one_shape(prepared, step):
+            found += self._batch(group) if step > 1 else [self._single(each) for each in group]
+        return found
+
+    @property
+    def batch_size(self) -> int:
+        """How many inputs one engine call takes."""
+        return 1 if self.preprocessor is None else _batch_size(self._inputs[0])
 
     def close(self) -> None:
         self.session.close()
@@ -101,42 +126,66 @@ class Predictor:
         self.close()
 
     def _one(self, item: Any) -> Any:
-        if self.pipeline is None:
+        if self.preprocessor is None:
             return self.infer(item)
         watch = Stopwatch()
-        tensor = self.pipeline(item, watch)
-        filled = fill_batch(tensor, self._input)
-        return self._answer({self._input.name: filled}, watch, alone=filled is not tensor)
+        return self._single(self.preprocessor.prepare(item, watch), watch)
 
-    def _answer(self, feeds: dict[str, Array], watch: Stopwatch, *, alone: bool = False) -> Result:
+    def _single(self, prepared: Prepared, watch: Stopwatch | None = None) -> Result:
+        first = self._inputs[0]
+        feeds = {name or first.name: array for name, array in prepared.tensors.items()}
+        filled = {**feeds, first.name: fill_batch(feeds[first.name], first)}
+        alone = filled[first.name] is not feeds[first.name]
+        return self._answer(filled, watch or Stopwatch(), prepared.placement, alone=alone)
+
+    def _answer(
+        self,
+        feeds: Mapping[str, Array],
+        watch: Stopwatch,
+        placement: Placement | None,
+        *,
+        alone: bool = False,
+    ) -> Result:
         """Runs and decodes; `alone` takes the first sample of a batch that was filled up."""
         outputs = self.session.run(feeds)
         watch.lap("inference")
-        result = self.task.decode(_sample(outputs, 0) if alone else outputs, self._context)
+        result = self._decoded(_sample(outputs, 0) if alone else outputs, placement)
         watch.lap("result")
         return replace(result, timing_ms=watch.stages_ms)
 
+    def _decoded(self, outputs: Outputs, placement: Placement | None) -> Result:
+        context = (
+            self._context if placement is None else replace(self._context, placement=placement)
+        )
+        found: Result = self.task.decode(outputs, context)
+        return found
+
     def _many(self, items: Sequence[Any]) -> Iterator[Result]:
-        step = _batch_size(self._input)
-        if self.pipeline is None or step == 1:
+        step = self.batch_size
+        if step == 1:
             yield from (self._one(item) for item in items)
             return
         for start in range(0, len(items), step):
-            yield from self._batch([self.pipeline(item) for item in items[start : start + step]])
+            yield from self.answer([self.prepare(item) for item in items[start : start + step]])
 
-    def _batch(self, tensors: list[Array]) -> Iterator[Result]:
-        if any(tensor.shape[1:] != tensors[0].shape[1:] for tensor in tensors):
-            for tensor in tensors:  # pictures of several sizes, for a model whose sizes are free
-                yield from self._batch([tensor])
-            return
-        tensor = fill_batch(np.concatenate(tensors), self._input)
-        outputs = self.session.run({self._input.name: tensor})
-        for index in range(len(tensors)):
-            yield self.task.decode(_sample(outputs, index), self._context)
+    def _batch(self, group: Sequence[Prepared]) -> list[Result]:
+        """One engine call for tensors of one shape."""
+        feeds = {}
+        for name in group[0].tensors:
+            spec = self._spec(name)
+            feeds[spec.name] = fill_batch(np.concatenate([p.tensors[name] for p in group]), spec)
+        outputs = self.session.run(feeds)
+        return [
+            self._decoded(_sample(outputs, index), each.placement)
+            for index, each in enumerate(group)
+        ]
+
+    def _spec(self, name: str) -> TensorSpec:
+        return next((spec for spec in self._inputs if spec.name == name), self._inputs[0])
 
     def _feeds(self, feeds: Any) -> dict[str, Array]:
         if isinstance(feeds, np.ndarray):
-            return {self._input.name: feeds}
+            return {self._inputs[0].name: feeds}
         if isinstance(feeds, Mapping):
             return dict(feeds)
         raise FeedsError(
@@ -150,6 +199,22 @@ def _batch_size(spec: TensorSpec) -> int:
     """How many samples one call takes: the most that a free batch allows, or 8 without a limit."""
     size = spec.shape[0] if spec.shape else 1
     return (size.maximum or max(8, size.minimum)) if isinstance(size, Dim) else size
+
+
+def _of_one_shape(prepared: Sequence[Prepared], most: int) -> Iterator[list[Prepared]]:
+    """Neighbours whose tensors have equal shapes, at most so many together."""
+    group: list[Prepared] = []
+    for each in prepared:
+        if group and (len(group) == most or _shapes(each) != _shapes(group[0])):
+            yield group
+            group = []
+        group.append(each)
+    if group:
+        yield group
+
+
+def _shapes(prepared: Prepared) -> list[tuple[int, ...]]:
+    return [array.shape[1:] for array in prepared.tensors.values()]
 
 
 def _sample(outputs: Outputs, index: int) -> Outputs:
@@ -181,10 +246,9 @@ def open_variant(
     return engine.load(bundle.artifact(variant), **running)
 
 
-def pipeline_of(bundle: Bundle) -> Pipeline | None:
+def preprocessor_of(bundle: Bundle) -> Preprocessor | None:
     """The bundle's transforms, compiled; None where it has none."""
-    entries = bundle.manifest.transforms
-    return Pipeline(transforms.parse(entries)) if entries else None
+    return transforms.preprocessor(transforms.parse(bundle.manifest.transforms))
 
 
 def _usable_variant(bundle: Bundle, name: str | None) -> VariantEntry:

@@ -13,9 +13,9 @@ from modelport.bundle.manifest import CaseEntry, VariantEntry
 from modelport.bundle.read import Bundle
 from modelport.engines import ENGINES
 from modelport.errors import EngineUnavailableError, ModelportError, VerificationError
-from modelport.runtime.predictor import open_variant, pipeline_of
+from modelport.runtime.predictor import open_variant, preprocessor_of
 from modelport.runtime.tasks import TASKS
-from modelport.runtime.transforms.pipeline import Pipeline
+from modelport.runtime.transforms.base import Preprocessor
 from modelport.runtime.trust import refusal
 from modelport.types import Array, Outputs, Running
 from modelport.verify.compare import Fidelity, compare, run_all
@@ -130,23 +130,23 @@ def _check_variant(
 
 
 def _grey_levels(bundle: Bundle, feeds: Sequence[dict[str, Array]]) -> float | None:
-    pipeline = pipeline_of(bundle)
+    preprocess = preprocessor_of(bundle)
     pairs = [
         (case, feed)
         for case, feed in zip(bundle.cases, feeds, strict=True)
         if case.picture is not None
     ]
-    if pipeline is None or not pairs:
+    if preprocess is None or not pairs:
         return None
-    return max(_difference(bundle, pipeline, case, feed) for case, feed in pairs)
+    return max(_difference(bundle, preprocess, case, feed) for case, feed in pairs)
 
 
 def _difference(
-    bundle: Bundle, pipeline: Pipeline, case: CaseEntry, feed: dict[str, Array]
+    bundle: Bundle, preprocess: Preprocessor, case: CaseEntry, feed: dict[str, Array]
 ) -> float:
     assert case.picture is not None
     stored = feed[bundle.signature.inputs[0].name]
-    made = pipeline(bytes(bundle.blob(case.picture).view()))
+    made = preprocess(bytes(bundle.blob(case.picture).view()))
     if made.shape != stored.shape:
         return 255.0
-    return float(np.abs(made.astype(np.float64) - stored).max() / pipeline.grey_level)
+    return float(np.abs(made.astype(np.float64) - stored).max() / preprocess.unit)

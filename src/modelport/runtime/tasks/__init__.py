@@ -1,9 +1,11 @@
 """What outputs mean: one file for each task."""
 
+from typing import Any
+
 from modelport.registry import Registry
 from modelport.runtime.tasks.base import Task
 
-TASKS: Registry[Task] = Registry(
+TASKS: Registry[Task[Any, Any]] = Registry(
     "task",
     {
         "classification": "modelport.runtime.tasks.classification:ClassificationTask",

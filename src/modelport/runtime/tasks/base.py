@@ -5,24 +5,49 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from modelport.errors import UsageError
+from modelport.runtime.placement import Placement
 from modelport.types import Outputs
 
 
+class Parameters(BaseModel):
+    """Base of the parameters of a task: strict, frozen, each with a default where there is a usual one.
+
+    They stand in the manifest, so nothing about a model is left to code.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+P = TypeVar("P", bound=Parameters)
+R = TypeVar("R", bound="Result")
+
+
 @dataclass(frozen=True)
-class Context:
+class Context(Generic[P]):
     """What decoding may need besides the outputs.
 
     Attributes:
+        parameters: those of the task, from the manifest.
         labels: class names by index, or None.
-        parameters: the task's parameters, from the manifest.
+        placement: where the pixels of the tensor lie in the picture; None where nobody prepared one,
+            and places are then those of the tensor.
     """
 
+    parameters: P
     labels: Sequence[str] | None = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    placement: Placement | None = None
+
+    def label(self, index: int) -> str:
+        """The name of a class, or `class 7` where it has none."""
+        if self.labels is not None and 0 <= index < len(self.labels):
+            return self.labels[index]
+        return f"class {index}"
 
 
 @dataclass(frozen=True)
@@ -39,27 +64,52 @@ class Result:
         """The result as JSON values."""
         raise TypeError(f"{type(self).__name__} has no JSON form")
 
+    def rows(self) -> list[dict[str, Any]]:
+        """The result as rows of a table: one for each thing found; values are text and numbers."""
+        flat = self.to_json().items()
+        return [{key: value for key, value in flat if not isinstance(value, (list, dict))}]
 
-class Task(ABC):
+
+class Task(ABC, Generic[P, R]):
     """Decodes the outputs of one sample. Stateless: everything it needs is in the context."""
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    Parameters: ClassVar[type[Parameters]] = Parameters
     has_classes: ClassVar[bool] = False
     """Whether the first output holds one score to a class, so that answers can be compared."""
 
+    def parameters(self, given: Mapping[str, Any]) -> P:
+        """The parameters, defaults filled in.
+
+        Raises:
+            UsageError: naming the one that is unknown, missing or wrong.
+        """
+        try:
+            return self.Parameters.model_validate(dict(given))  # type: ignore[return-value]
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise UsageError(
+                f"The parameter {where!r} of the task {self.name} is wrong: {first['msg']}",
+                expected=f"some of {', '.join(self.Parameters.model_fields)}",
+            ) from error
+
     @abstractmethod
-    def decode(self, outputs: Outputs, context: Context) -> Result:
+    def decode(self, outputs: Outputs, context: Context[P]) -> R:
         """The result of one sample.
 
         Args:
             outputs: by name, each with a batch axis of one.
+
+        Raises:
+            FeedsError: where the outputs are not what the parameters say.
         """
 
     @abstractmethod
-    def draw(self, image: Image.Image, result: Any) -> Image.Image:
+    def draw(self, image: Image.Image, result: R) -> Image.Image:
         """A copy of the picture with the result on it."""
 
     @abstractmethod
-    def describe(self, result: Any) -> str:
+    def describe(self, result: R) -> str:
         """The result in a few words: `tabby cat 0.87`."""

@@ -1,22 +1,18 @@
-"""One label out of many.
-
-Parameters:
-    scores: `logits` (softmax follows) or `probabilities`.
-    top: how many classes a result lists.
-"""
+"""One label out of many."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
+from pydantic import PositiveInt
 
 from modelport.errors import EngineError, FeedsError
-from modelport.runtime.tasks.base import Context, Result, Task
+from modelport.runtime.tasks.base import Context, Parameters, Result, Task
+from modelport.runtime.tasks.sheet import Sheet
 from modelport.types import Array, Outputs
 
 
@@ -55,12 +51,25 @@ class Classification(Result):
         }
 
 
-class ClassificationTask(Task):
+class ClassificationParameters(Parameters):
+    """Attributes:
+    scores: what the model gives: `logits` (softmax follows) or `probabilities`.
+    top: how many classes a result lists.
+    """
+
+    scores: Literal["logits", "probabilities"] = "logits"
+    top: PositiveInt = 5
+
+
+class ClassificationTask(Task[ClassificationParameters, Classification]):
     name: ClassVar[str] = "classification"
     summary: ClassVar[str] = "one label for a picture"
+    Parameters: ClassVar[type[Parameters]] = ClassificationParameters
     has_classes: ClassVar[bool] = True
 
-    def decode(self, outputs: Outputs, context: Context) -> Classification:
+    def decode(
+        self, outputs: Outputs, context: Context[ClassificationParameters]
+    ) -> Classification:
         scores = next(iter(outputs.values()))
         if scores.ndim != 2 or len(scores) != 1 or scores.size == 0:
             raise FeedsError(
@@ -76,26 +85,22 @@ class ClassificationTask(Task):
                 expected="finite class scores",
                 hint="Look at the input, and prove the bundle again with modelport verify",
             )
-        best = _best(row, int(context.parameters.get("top", 5)))  # softmax may round to ties
-        if context.parameters.get("scores", "logits") == "logits":
+        best = _best(row, context.parameters.top)  # softmax may round to ties
+        if context.parameters.scores == "logits":
             powers = np.exp(row - top)
             scale = 1 / float(powers.sum(dtype=np.float64))
         else:
             powers, scale = row, 1.0
         return Classification(
             tuple(
-                ClassScore(index, _label(context.labels, index), float(powers[index]) * scale)
+                ClassScore(index, context.label(index), float(powers[index]) * scale)
                 for index in best.tolist()
             )
         )
 
     def draw(self, image: Image.Image, result: Classification) -> Image.Image:
         drawn = image.convert("RGB")
-        pen = ImageDraw.Draw(drawn)
-        text = self.describe(result)
-        box = pen.textbbox((6, 4), text)
-        pen.rectangle((0, 0, box[2] + 6, box[3] + 4), fill=(0, 0, 0))
-        pen.text((6, 4), text, fill=(255, 255, 255))
+        Sheet(drawn).caption(self.describe(result))
         return drawn
 
     def describe(self, result: Classification) -> str:
@@ -108,9 +113,3 @@ def _best(row: Array, count: int) -> Array:
     least = np.partition(row, len(row) - count)[len(row) - count]
     few = np.flatnonzero(row >= least)  # with all that tie for the last place
     return few[np.argsort(-row[few], kind="stable")[:count]]
-
-
-def _label(labels: Sequence[str] | None, index: int) -> str:
-    if labels is not None and index < len(labels):
-        return labels[index]
-    return f"class {index}"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from modelport.runtime.tasks.base import Context, Result, Task
+from modelport.runtime.tasks.base import Context, Parameters, Result, Task
 from modelport.types import Array, Outputs
 
 
@@ -27,11 +27,11 @@ class Tensors(Result):
         return {name: _listed(array) for name, array in self.outputs.items()}
 
 
-class TensorsTask(Task):
+class TensorsTask(Task[Parameters, Tensors]):
     name: ClassVar[str] = "tensors"
     summary: ClassVar[str] = "the outputs as arrays"
 
-    def decode(self, outputs: Outputs, context: Context) -> Tensors:
+    def decode(self, outputs: Outputs, context: Context[Parameters]) -> Tensors:
         return Tensors(dict(outputs))
 
     def draw(self, image: Image.Image, result: Tensors) -> Image.Image:

@@ -9,11 +9,13 @@ A list of transforms is data. It is written in a `Source`, kept in the manifest,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypeAlias
+from typing import Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from modelport.errors import BundleFormatError
+from modelport.errors import BundleFormatError, ModelportError
+from modelport.registry import Registry
+from modelport.runtime.transforms.base import Preprocessor, Transform
 from modelport.runtime.transforms.geometry import CenterCrop, Interpolation, Resize
 from modelport.runtime.transforms.image import Decode
 from modelport.runtime.transforms.tensor import Layout, Normalize
@@ -21,6 +23,7 @@ from modelport.runtime.transforms.tensor import Layout, Normalize
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "TRANSFORMS",
     "CenterCrop",
     "Decode",
     "Layout",
@@ -30,16 +33,30 @@ __all__ = [
     "dump",
     "imagenet",
     "parse",
+    "preprocessor",
 ]
 
-Transform: TypeAlias = Decode | Resize | CenterCrop | Normalize | Layout
+TRANSFORMS: Registry[type[Transform]] = Registry(
+    "transform",
+    {
+        "decode": "modelport.runtime.transforms.image:Decode",
+        "resize": "modelport.runtime.transforms.geometry:Resize",
+        "center_crop": "modelport.runtime.transforms.geometry:CenterCrop",
+        "normalize": "modelport.runtime.transforms.tensor:Normalize",
+        "layout": "modelport.runtime.transforms.tensor:Layout",
+    },
+    classes=True,
+)
+
+PREPROCESSORS: Registry[type[Preprocessor]] = Registry(
+    "preprocessor",
+    {"picture": "modelport.runtime.transforms.picture:PicturePreprocessor"},
+    classes=True,
+)
+"""By the medium of their transforms."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-_LIST: TypeAdapter[list[Transform]] = TypeAdapter(
-    list[Annotated[Transform, Field(discriminator="kind")]]
-)
 
 
 def imagenet(
@@ -73,9 +90,31 @@ def parse(entries: Sequence[Mapping[str, Any]]) -> list[Transform]:
     Raises:
         BundleFormatError: naming the entry and the field that is wrong.
     """
+    return [_parsed(index, entry) for index, entry in enumerate(entries)]
+
+
+def _parsed(index: int, entry: Mapping[str, Any]) -> Transform:
+    kind = entry.get("kind")
     try:
-        return _LIST.validate_python([dict(entry) for entry in entries])
+        return TRANSFORMS.get(str(kind)).model_validate(dict(entry))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in (index, kind, *first["loc"]))
         raise BundleFormatError(f"The transform at {where!r} is wrong: {first['msg']}") from error
+    except ModelportError as error:
+        raise BundleFormatError(
+            f"The transform at '{index}' is wrong: {error.seen}",
+            expected=error.expected,
+            hint="Install the package that brings it, or a newer modelport",
+        ) from error
+
+
+def preprocessor(transforms: Sequence[Transform]) -> Preprocessor | None:
+    """The transforms, compiled; None where there are none.
+
+    Raises:
+        UsageError: where the transforms cannot be meant in the order they are given.
+    """
+    if not transforms:
+        return None
+    return PREPROCESSORS.get(transforms[0].medium)(transforms)

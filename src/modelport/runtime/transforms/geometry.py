@@ -10,9 +10,11 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import PositiveInt
 
 from modelport.errors import EngineUnavailableError
+from modelport.runtime.placement import Sides, scaling, shifting
+from modelport.runtime.transforms.base import Spatial
 from modelport.types import Array
 
 Interpolation = Literal[
@@ -56,7 +58,7 @@ SPLIT_PIXELS = 128 * 128
 CORES = os.cpu_count() or 1
 
 
-class Resize(BaseModel):
+class Resize(Spatial):
     """Resizes a picture.
 
     Attributes:
@@ -68,8 +70,6 @@ class Resize(BaseModel):
             MMCV's `Resize(keep_ratio=True)`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     kind: Literal["resize"] = "resize"
     size: PositiveInt | tuple[PositiveInt, PositiveInt]
     interpolation: Interpolation = "pil.bilinear"
@@ -77,6 +77,15 @@ class Resize(BaseModel):
 
     def __init__(self, size: int | tuple[int, int] | None = None, **fields: object) -> None:
         super().__init__(**({} if size is None else {"size": size}), **fields)
+
+    def apply(self, image: Image.Image) -> Image.Image:
+        return resample(image, self.interpolation, self.target(*image.size))
+
+    def sides(self, width: int, height: int) -> Sides:
+        return self.target(width, height)
+
+    def matrix(self, width: int, height: int) -> Array:
+        return scaling((width, height), self.target(width, height))
 
     def target(self, width: int, height: int) -> tuple[int, int]:
         """Width and height after resizing."""
@@ -88,7 +97,7 @@ class Resize(BaseModel):
         return (self.size, other) if width <= height else (other, self.size)
 
 
-class CenterCrop(BaseModel):
+class CenterCrop(Spatial):
     """Cuts out the middle; where the picture is smaller, black surrounds it.
 
     Attributes:
@@ -97,14 +106,22 @@ class CenterCrop(BaseModel):
             as plain integer division.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     kind: Literal["center_crop"] = "center_crop"
     size: PositiveInt | tuple[PositiveInt, PositiveInt]
     rounding: Literal["half-even", "floor"] = "half-even"
 
     def __init__(self, size: int | tuple[int, int] | None = None, **fields: object) -> None:
         super().__init__(**({} if size is None else {"size": size}), **fields)
+
+    def apply(self, image: Image.Image) -> Image.Image:
+        return cropped(image, self)
+
+    def sides(self, width: int, height: int) -> Sides:
+        return self.extent()
+
+    def matrix(self, width: int, height: int) -> Array:
+        left, top = self.corner(width, height)
+        return shifting(-left, -top)
 
     def extent(self) -> tuple[int, int]:
         """Width and height after cropping."""

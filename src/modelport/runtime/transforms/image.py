@@ -6,13 +6,14 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from PIL import Image, ImageOps
-from pydantic import BaseModel, ConfigDict
 
 from modelport.errors import DataError
+from modelport.runtime.placement import Sides
+from modelport.runtime.transforms.base import Stage, Transform
 from modelport.runtime.transforms.jpeg import without_last_bits
 from modelport.types import Array
 
@@ -22,7 +23,7 @@ _ORIENTATION, _LYING = 0x0112, 5
 _MODES = {"rgb": "RGB", "bgr": "RGB", "grey": "L"}
 
 
-class Decode(BaseModel):
+class Decode(Transform):
     """Decodes a picture.
 
     Attributes:
@@ -35,7 +36,7 @@ class Decode(BaseModel):
             detail. `deploy` counts the difference against the fidelity budget.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    stage: ClassVar[Stage] = Stage.DECODE
 
     kind: Literal["decode"] = "decode"
     colour: Literal["rgb", "bgr", "grey"] = "rgb"
@@ -53,8 +54,15 @@ class Decode(BaseModel):
         Raises:
             DataError: where the file is missing or is no picture that can be decoded.
         """
+        return self.sized(picture, wanted)[0]
+
+    def sized(
+        self, picture: Any, wanted: Callable[[int, int], tuple[int, int]] | None = None
+    ) -> tuple[Image.Image, Sides]:
+        """The picture, and its width and height if it were no draft."""
         image = _open(_lightened(picture) if self.draft else picture, called=picture)
         try:
+            sides = self._upright(image)
             lent = isinstance(picture, Image.Image)  # a draft would shrink the caller's own picture
             if self.draft and wanted is not None and not lent:
                 image.draft(None, self._wanted(image, wanted))
@@ -65,14 +73,20 @@ class Decode(BaseModel):
             image.load()
         except Exception as error:  # decoders of damaged bytes raise whatever they stumble over
             raise _undecodable(picture, error) from error
-        return image
+        return image, sides
+
+    def _upright(self, image: Image.Image) -> Sides:
+        """Width and height as later transforms see them."""
+        return (image.height, image.width) if self._lies(image) else image.size
+
+    def _lies(self, image: Image.Image) -> bool:
+        return self.orientation == "exif" and image.getexif().get(_ORIENTATION, 1) >= _LYING
 
     def _wanted(
         self, image: Image.Image, wanted: Callable[[int, int], tuple[int, int]]
     ) -> tuple[int, int]:
         """The size to decode at least, in the file's own orientation."""
-        lies = self.orientation == "exif" and image.getexif().get(_ORIENTATION, 1) >= _LYING
-        if not lies:
+        if not self._lies(image):
             return wanted(*image.size)
         width, height = wanted(image.height, image.width)
         return height, width

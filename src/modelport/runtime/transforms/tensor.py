@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import Field, FiniteFloat
 
+from modelport.runtime.transforms.base import Stage, Transform
 from modelport.types import Array
 
 
-class Normalize(BaseModel):
+class Normalize(Transform):
     """`(pixel * scale - mean) / std` for each channel, in the order of the channels decoded.
 
     Attributes:
@@ -18,7 +19,7 @@ class Normalize(BaseModel):
             for 0..255 and want 1.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    stage: ClassVar[Stage] = Stage.NUMBERS
 
     kind: Literal["normalize"] = "normalize"
     mean: tuple[FiniteFloat, ...]
@@ -26,10 +27,10 @@ class Normalize(BaseModel):
     scale: FiniteFloat = Field(default=1 / 255, gt=0)
 
 
-class Layout(BaseModel):
+class Layout(Transform):
     """Order of the axes, with a batch axis of one; and the element type."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    stage: ClassVar[Stage] = Stage.LAYOUT
 
     kind: Literal["layout"] = "layout"
     order: Literal["nchw", "nhwc"] = "nchw"
