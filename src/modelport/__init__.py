@@ -16,6 +16,7 @@ _WHERE = {
     "check": "modelport.check",
     "deploy": "modelport.deploy",
     "export": "modelport.export",
+    "export_end_to_end": "modelport.endtoend.export",
     "mark": "modelport.marking",
     "load": "modelport.runtime.predictor",
     "tune": "modelport.tuning",
@@ -29,6 +30,7 @@ _WHERE = {
     "Limits": "modelport.tune.limits",
     "Bundle": "modelport.bundle.read",
     "Predictor": "modelport.runtime.predictor",
+    "Pipeline": "modelport.runtime.pipeline",
     "TensorSpec": "modelport.types",
     "Signature": "modelport.types",
     "Target": "modelport.types",
@@ -49,6 +51,7 @@ __all__ = [
     "Limits",
     "ModelportError",
     "Network",
+    "Pipeline",
     "Predictor",
     "Signature",
     "Source",
@@ -58,6 +61,7 @@ __all__ = [
     "check",
     "deploy",
     "export",
+    "export_end_to_end",
     "graph",
     "inspect",
     "load",
@@ -75,6 +79,7 @@ if TYPE_CHECKING:
     from modelport.bundle.read import Bundle
     from modelport.check import check
     from modelport.deploy import deploy
+    from modelport.endtoend.export import export_end_to_end
     from modelport.errors import ModelportError
     from modelport.export import export
     from modelport.frontends import rewrites
@@ -86,6 +91,7 @@ if TYPE_CHECKING:
     from modelport.optimization import optimize
     from modelport.preparation import prepare
     from modelport.runtime import transforms
+    from modelport.runtime.pipeline import Pipeline
     from modelport.runtime.predictor import Predictor, load
     from modelport.tune.limits import Limits
     from modelport.tuning import tune

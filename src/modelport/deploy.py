@@ -39,19 +39,21 @@ from modelport.deployment.package import (
     share_files,
     show_report_beside,
     taken_along,
+    transform_entries,
     variant_entries,
 )
 from modelport.deployment.searching import Question, search
 from modelport.engines import ENGINES
 from modelport.engines.routes import PROGRAM
 from modelport.errors import UsageError
-from modelport.frontends import ExportOptions, LoadedSource, open_source
+from modelport.frontends import ExportOptions, LoadedSource, Source, open_source
 from modelport.graph.query import operator_counts, signature_of
 from modelport.machine import describe_machine, versions
 from modelport.profile.cost import cost_of
 from modelport.progress import Silent
 from modelport.report.data import ReportCase
 from modelport.runtime import transforms as transform_words
+from modelport.runtime.tasks import TASKS
 from modelport.tailoring import Tailor
 from modelport.tune.limits import NO_LIMITS, Limits
 from modelport.tune.select import Candidate, Decision, select
@@ -175,6 +177,7 @@ def deploy(
             notes = [missing] if report and (missing := report_problem()) else []
             manifest = _manifest(
                 opened, variants,
+                transforms=transform_entries(opened.loaded.source.transforms, stage),
                 cases=cases_of(opened.data, opened.truth, stage),
                 provenance=_provenance(opened, source, weights, share, notes),
             )  # fmt: skip
@@ -314,6 +317,7 @@ def _manifest(
     opened: Opened,
     variants: tuple[VariantEntry, ...],
     *,
+    transforms: tuple[dict[str, Any], ...],
     cases: tuple[CaseEntry, ...],
     provenance: Provenance,
 ) -> Manifest:
@@ -323,14 +327,20 @@ def _manifest(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         licence=source.licence,
         signature=SignatureEntry.of(signature_of(opened.optimized.model)),
-        transforms=transform_words.dump(source.transforms),
-        task=TaskEntry(name=source.task, parameters=dict(source.parameters)),
+        transforms=transforms,
+        task=TaskEntry(name=source.task, parameters=_parameters(source)),
         labels=None if source.labels is None else tuple(source.labels),
         default=variants[0].name,
         variants=variants,
         cases=cases,
         provenance=provenance,
     )
+
+
+def _parameters(source: Source) -> dict[str, Any]:
+    """Those of the task that the source gives, a preset written out: production may have another."""
+    given = TASKS.get(source.task).parameters(source.parameters)
+    return dict(given.model_dump(mode="json", exclude_unset=True))
 
 
 def _name_of(source: Any, loaded: LoadedSource) -> str:

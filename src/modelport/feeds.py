@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from modelport.errors import DataError, ModelportError
 from modelport.types import Array, Dim, Feeds, Signature, TensorSpec
 
+if TYPE_CHECKING:
+    from modelport.runtime.transforms.base import Prepared, Preprocessor
+
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+TEXT_SUFFIXES = frozenset({".txt"})
+SOUND_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
+CLIP_SUFFIXES = frozenset({".gif", ".webp", ".mp4", ".avi", ".mov", ".mkv", ".webm"})
 ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
+SUFFIXES = {
+    "picture": IMAGE_SUFFIXES,
+    "text": TEXT_SUFFIXES,
+    "sound": SOUND_SUFFIXES,
+    "clip": CLIP_SUFFIXES,
+}
+"""Of the files of each medium."""
 
 
 @dataclass(frozen=True)
@@ -121,38 +135,61 @@ def _padding_mask(shape: tuple[int, ...], generator: np.random.Generator) -> Arr
 
 
 def read_samples(
-    folder: Path, signature: Signature, read_image: Callable[[Path], Array] | None
+    folder: Path,
+    signature: Signature,
+    preprocess: Preprocessor | None,
+    others: Feeds | None = None,
 ) -> Iterator[Sample]:
-    """One sample for each usable file of a folder (or for a single file), in the order of names.
+    """The samples in the files of a folder (or in a single file), in the order of names.
 
-    Pictures go through `read_image`, which gives the first input; `.npy` holds the first input and
-    `.npz` every input by name.
+    A picture is a sample, and so is each line of a text. Of a recording it is the windows in its middle, as
+    many as the model takes at least. `.npy` holds the first input and `.npz` every input by name.
+
+    Args:
+        others: inputs that neither transforms nor files give, such as a state.
 
     Raises:
         DataError: where the folder is missing, holds nothing usable, or a file cannot be read.
     """
-    for path in sample_files(folder):
+    medium = "picture" if preprocess is None else preprocess.medium
+    for path in sample_files(folder, medium):
         if path.suffix.lower() in ARRAY_SUFFIXES:
-            feeds = read_arrays(path, signature)
-        elif read_image is not None:
-            first = signature.inputs[0]
-            feeds = {first.name: fill_batch(read_image(path), first)}
+            feeds = {**(others or {}), **load_arrays(path, signature.inputs[0].name)}
             _check(feeds, signature, path)
-        else:
+            yield Sample(path.name, feeds, path)
+            continue
+        if preprocess is None:
             raise DataError(
                 f"{path} is a picture, and the model has no transforms that make feeds of pictures",
                 hint="Give the source transforms, or a folder of .npy or .npz feeds",
             )
-        yield Sample(path.name, feeds, path)
+        for number, prepared in enumerate(preprocess.samples(path), start=1):
+            feeds = {**(others or {}), **feeds_of(prepared, signature)}
+            _check(feeds, signature, path)
+            yield Sample(path.name if medium != "text" else f"{path.name}:{number}", feeds, path)
 
 
-def sample_files(folder: Path) -> list[Path]:
-    """The pictures and arrays below a folder, sorted by path; or the one file given."""
+def feeds_of(prepared: Prepared, signature: Signature) -> dict[str, Array]:
+    """The tensors of one input by their names, in a batch of the least size that the model takes."""
+    first = signature.inputs[0]
+    specs: Mapping[str, TensorSpec] = {spec.name: spec for spec in signature.inputs}
+    found = {}
+    for name, array in prepared.tensors.items():
+        spec = specs.get(name or first.name, first)
+        if prepared.timeline is not None:
+            start = max(0, (len(array) - spec.smallest()[0]) // 2)
+            array = array[start : start + spec.smallest()[0]]
+        found[name or first.name] = fill_batch(array, spec)
+    return found
+
+
+def sample_files(folder: Path, medium: str = "picture") -> list[Path]:
+    """The files of a medium and arrays below a folder, sorted by path; or the one file given."""
     if not folder.exists():
         raise DataError(f"There is no file or folder {folder}", hint="Check the path of the data")
     if folder.is_file():
         return [folder]
-    known = IMAGE_SUFFIXES | ARRAY_SUFFIXES
+    known = SUFFIXES[medium] | ARRAY_SUFFIXES
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in known)
     if not files:
         raise DataError(
@@ -162,13 +199,16 @@ def sample_files(folder: Path) -> list[Path]:
     return files
 
 
-def read_arrays(path: Path, signature: Signature) -> Feeds:
+def read_arrays(path: Path, signature: Signature, others: Feeds | None = None) -> Feeds:
     """Feeds from `.npy`, which holds the first input, or `.npz`, which holds every input by name.
+
+    Args:
+        others: inputs that the file need not give, such as a state.
 
     Raises:
         DataError: where the file cannot be read, or does not fit the model.
     """
-    feeds = load_arrays(path, signature.inputs[0].name)
+    feeds = {**(others or {}), **load_arrays(path, signature.inputs[0].name)}
     _check(feeds, signature, path)
     return feeds
 
@@ -199,7 +239,9 @@ def _check(feeds: Feeds, signature: Signature, path: Path) -> None:
 
 def fill_batch(array: Array, spec: TensorSpec) -> Array:
     """Repeats the last sample until there are as many as the input takes at least."""
-    size = spec.shape[0] if spec.shape else 1
+    if not spec.shape:
+        return array
+    size = spec.shape[0]
     least = size.minimum if isinstance(size, Dim) else size
     if len(array) >= least:
         return array

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rich.console import Console
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from modelport.export import Exported
     from modelport.inspection import Overview
     from modelport.optimization import Optimized, PassRecord
-    from modelport.runtime.predictor import Predictor
-    from modelport.runtime.tasks.base import Result
     from modelport.tune.select import Candidate
     from modelport.tuning import Tuning
     from modelport.verify.bundle import BundleCheck
@@ -135,20 +132,6 @@ def _variant_row(entry: VariantEntry) -> list[str]:
         f"{entry.size_bytes / 1e6:.1f}" if entry.size_bytes else "-",
         _MARKS[entry.verdict],
     ]
-
-
-def show_results(
-    console: Console, predictor: Predictor, files: Sequence[Path], results: Sequence[Result]
-) -> None:
-    for file, result in zip(files, results, strict=True):
-        stages = "  ".join(f"{stage} {ms:.2f}" for stage, ms in result.timing_ms.items())
-        total = sum(result.timing_ms.values())
-        console.print(
-            f"{escape(str(file))}: [bold]{escape(predictor.task.describe(result))}[/]"
-            f"  [dim]{stages}  total {total:.2f} ms[/]",
-            highlight=False,
-        )
-    console.print(f"[dim]variant {predictor.variant.name}[/]", highlight=False)
 
 
 def show_check(console: Console, check: BundleCheck) -> None:

@@ -29,9 +29,9 @@ from modelport.runtime.transforms import (
     Normalize,
     Resize,
     dump,
-    geometry,
     imagenet,
     parse,
+    resampling,
 )
 from modelport.runtime.transforms.picture import PicturePreprocessor
 
@@ -416,9 +416,9 @@ def test_pictures_are_read_after_a_fork() -> None:
     code = """
 import os, signal, warnings
 import numpy as np
-from modelport.runtime.transforms import geometry, imagenet
+from modelport.runtime.transforms import imagenet, resampling
 from modelport.runtime.transforms.picture import PicturePreprocessor
-geometry.CORES = 2
+resampling.CORES = 2
 warnings.simplefilter("ignore")
 pipeline, picture = PicturePreprocessor(imagenet()), np.zeros((300, 400, 3), np.uint8)
 pipeline(picture)
@@ -437,7 +437,7 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0)
 def test_cores_change_no_more_than_rounding(
     method: str, cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(geometry, "CORES", cores)
+    monkeypatch.setattr(resampling, "CORES", cores)
     array = picture(333, 500)
     kind = Image.Resampling[method.upper()]
     whole = PicturePreprocessor([Resize((301, 257), interpolation=f"pil.{method}")]).pixels(array)

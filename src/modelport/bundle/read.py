@@ -35,14 +35,18 @@ class Bundle:
         manifest: what `modelport.json` says.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, within: str = "") -> None:
         """Opens a bundle and checks that every listed file is there with its full size.
+
+        Args:
+            within: a folder inside of the folder or archive, where the bundle is one of several.
 
         Raises:
             BundleError: where there is nothing at that path, or something that is no whole bundle.
         """
-        self.path = Path(path)
-        self._store = _open_store(self.path)
+        self.path = Path(path) / within
+        store = _open_store(Path(path))
+        self._store = _Within(store, within) if within else store
         self.manifest: Manifest = from_json(
             self._store.manifest_bytes(), f"{self.path}: {MANIFEST_NAME}"
         )
@@ -256,6 +260,39 @@ class _Archive(_Store):
             raise BundleFormatError(f"{self.path} has no entry where its index says", hint=_REBUILD)
         name_length, extra_length = struct.unpack("<HH", header[26:30])
         return entry.header_offset + 30 + int(name_length) + int(extra_length)
+
+
+class _Within(_Store):
+    """A folder of another store."""
+
+    def __init__(self, store: _Store, folder: str) -> None:
+        super().__init__(store.path / folder)
+        self._store, self._prefix = store, f"{folder}/"
+
+    def names(self) -> list[str]:
+        start = len(self._prefix)
+        return [name[start:] for name in self._store.names() if name.startswith(self._prefix)]
+
+    def size(self, name: str) -> int | None:
+        return self._store.size(self._prefix + name)
+
+    def blob(self, name: str) -> Blob:
+        return self._store.blob(self._prefix + name)
+
+
+def small_file(path: Path, name: str) -> bytes | None:
+    """The bytes of a file in a folder or archive; None where there is no such file.
+
+    Raises:
+        BundleError: where there is neither at that path, or the file is too large for a description.
+    """
+    store = _open_store(path)
+    size = store.size(name)
+    if size is None:
+        return None
+    if size > MANIFEST_LIMIT_BYTES:
+        raise BundleFormatError(f"{path}: {name} has {size} bytes, too many for a description")
+    return bytes(store.blob(name).view())
 
 
 def _open_store(path: Path) -> _Store:

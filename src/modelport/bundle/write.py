@@ -12,7 +12,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from modelport.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest, to_json
+from modelport.bundle.read import small_file
 from modelport.errors import BundleError
+
+PIPELINE_NAME = "pipeline.json"
+PIPELINE_FORMAT = "modelport-pipeline"
+"""Several bundles in one folder or archive, and how they work together."""
 
 _ALIGNMENT = 64
 _LARGE_BYTES = 1 << 30
@@ -67,13 +72,23 @@ def _check_output(output: Path, overwrite: bool) -> None:
 
 
 def _is_bundle(output: Path) -> bool:
-    """Whether a bundle stands there, in the form that its name asks for."""
+    """Whether a bundle stands there, or a pipeline, in the form that its name asks for."""
     if output.is_dir():
-        return not is_archive(output) and (output / MANIFEST_NAME).is_file()
+        known = (output / MANIFEST_NAME).is_file() or _is_pipeline(output)
+        return known and not is_archive(output)
     try:
         with zipfile.ZipFile(output) as packed:
-            return is_archive(output) and MANIFEST_NAME in packed.namelist()
+            known = MANIFEST_NAME in packed.namelist() or _is_pipeline(output)
+            return known and is_archive(output)
     except Exception:  # zipfile raises a dozen kinds for what is no archive
+        return False
+
+
+def _is_pipeline(output: Path) -> bool:
+    """Other toolkits have files of that name too, which say nothing of our format."""
+    try:
+        return PIPELINE_FORMAT.encode() in (small_file(output, PIPELINE_NAME) or b"")[:200]
+    except BundleError:
         return False
 
 
@@ -93,9 +108,19 @@ def finish(stage: Path, manifest: Manifest, output: Path) -> None:
 
 
 def _finish(stage: Path, manifest: Manifest, output: Path) -> None:
-    files = tuple(_entry(stage, path) for path in sorted(stage.rglob("*")) if path.is_file())
+    seal(stage, manifest)
+    put(stage, output)
+
+
+def seal(folder: Path, manifest: Manifest) -> None:
+    """Lists the files of the folder in the manifest, and writes that beside them."""
+    files = tuple(_entry(folder, path) for path in sorted(folder.rglob("*")) if path.is_file())
     complete = manifest.model_copy(update={"files": files})
-    (stage / MANIFEST_NAME).write_bytes(to_json(complete))
+    (folder / MANIFEST_NAME).write_bytes(to_json(complete))
+
+
+def put(stage: Path, output: Path) -> None:
+    """Moves a staged folder to its final place, packed where that is an archive."""
     if is_archive(output):
         partial = stage.with_name(f"{stage.name}.zip")
         try:

@@ -7,8 +7,12 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
+from modelport.errors import DataError
 from modelport.feeds import IMAGE_SUFFIXES, Sample, fill_batch, read_samples, sample_files
 from modelport.frontends.source import LoadedSource
+from modelport.runtime.one_tile import one_tile
+from modelport.runtime.state import State
+from modelport.runtime.tasks import TASKS
 from modelport.runtime.transforms import preprocessor
 from modelport.runtime.transforms.base import Preprocessor
 from modelport.types import Feeds, Signature
@@ -17,6 +21,8 @@ MOST_CALIBRATION = 300
 """Ranges settle well before; more only takes longer."""
 
 MOST_VERIFICATION = 1000
+
+_KINDS = {"picture": "pictures", "text": "texts", "sound": "recordings", "clip": "clips"}
 
 SYNTHETIC = 8
 """Random feeds that stand in where there is no data."""
@@ -59,18 +65,22 @@ def gather(
     transforms = loaded.source.transforms
     preprocess = preprocessor(transforms)
     notes: list[str] = []
-    seen = _read(calibration, signature, preprocess, MOST_CALIBRATION, notes)
-    unseen = _read(verification, signature, preprocess, MOST_VERIFICATION, notes)
+    parameters = TASKS.get(loaded.source.task).parameters(loaded.source.parameters)
+    preprocess = one_tile(preprocess, parameters, signature.inputs)
+    others = State(parameters, signature).first_feeds
+    seen = _read(calibration, signature, preprocess, others, MOST_CALIBRATION, notes)
+    unseen = _read(verification, signature, preprocess, others, MOST_VERIFICATION, notes)
+    kind = _KINDS["picture" if preprocess is None else preprocess.medium]
     feeds = [sample.feeds for sample in seen]
     if unseen:
         assert verification is not None
-        return Data(unseen, feeds, f"pictures or feeds in {Path(verification).name}", True, notes)
+        return Data(unseen, feeds, f"{kind} or feeds in {Path(verification).name}", True, notes)
     if seen:
         assert calibration is not None
         notes.append(
             "fidelity was measured on the calibration data; --verification takes other data"
         )
-        return Data(seen, feeds, f"pictures or feeds in {Path(calibration).name}", False, notes)
+        return Data(seen, feeds, f"{kind} or feeds in {Path(calibration).name}", False, notes)
     notes.append(
         "no data was given, so fidelity was measured on random feeds, which say little about real ones"
     )
@@ -82,15 +92,22 @@ def _read(
     folder: str | Path | None,
     signature: Signature,
     preprocess: Preprocessor | None,
+    others: Feeds,
     most: int,
     notes: list[str],
 ) -> list[Sample]:
     if folder is None:
         return []
-    count = len(sample_files(Path(folder)))
+    medium = "picture" if preprocess is None else preprocess.medium
+    count = len(sample_files(Path(folder), medium))
+    found = read_samples(Path(folder), signature, preprocess, others)
+    samples = list(islice(found, most))
     if count > most:
         notes.append(f"of {count} files in {Path(folder).name} the first {most} were used")
-    samples = list(islice(read_samples(Path(folder), signature, preprocess), most))
+    elif next(found, None) is not None:
+        notes.append(f"of the texts in {Path(folder).name} the first {most} were used")
+    if not samples:
+        raise DataError(f"{folder} holds no text", expected="one text to a line")
     exact = None if preprocess is None else preprocess.as_in_training()
     if exact is None:
         return samples

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, cast
 
 import numpy as np
@@ -30,6 +30,7 @@ from modelport.profile.latency import Latency
 from modelport.report.data import ReportCase
 from modelport.runtime.tasks import TASKS
 from modelport.runtime.tasks.base import Context
+from modelport.runtime.transforms import Transform, dump
 from modelport.tune.select import Candidate, Decision
 from modelport.types import Artifact, Blob, Outputs
 from modelport.variants import Compiled
@@ -206,6 +207,24 @@ def _copied_picture(sample: Sample, folder: Path) -> str | None:
     return name
 
 
+def transform_entries(transforms: Sequence[Transform], stage: Path) -> tuple[dict[str, Any], ...]:
+    """The transforms as JSON values; the files that they name are copied into the bundle.
+
+    Raises:
+        DataError: where such a file cannot be read.
+    """
+    entries = []
+    for transform, entry in zip(transforms, dump(transforms), strict=True):
+        for field in transform.assets:
+            data, name = transform.asset(field), PurePath(entry[field]).name
+            folder = stage / "transforms" / hashlib.sha256(data).hexdigest()[:12]
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+            entry[field] = (folder / name).relative_to(stage).as_posix()
+        entries.append(entry)
+    return tuple(entries)
+
+
 def report_cases(
     data: Data, truth: Sequence[Outputs], answers: Sequence[Outputs], manifest: Manifest
 ) -> list[ReportCase]:
@@ -215,7 +234,7 @@ def report_cases(
     golden = set(_golden(len(data.samples)))
     shown = []
     for index, sample in enumerate(data.samples):
-        context = Context(parameters, manifest.labels)
+        context = Context(parameters, manifest.labels, feeds=sample.feeds)
         want, got = (task.decode(o[index], context) for o in (truth, answers))
         agrees = True
         if task.has_classes:

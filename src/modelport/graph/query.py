@@ -36,10 +36,17 @@ def _spec(value: ir.Value) -> TensorSpec:
         )
     bounds = bounds_of(value)
     sizes = tuple(
-        size if isinstance(size, int) else bounds.get(axis, Dim(name=size.value))
+        size if isinstance(size, int) and size >= 0 else bounds.get(axis, _free(size))
         for axis, size in enumerate(value.shape.dims)
     )
     return TensorSpec(value.name, value.dtype.numpy().name, sizes)
+
+
+def _free(size: int | ir.SymbolicDim) -> Dim:
+    """A size without bounds. Paddle's exporter writes -1 and `?` where ONNX leaves the name out."""
+    if isinstance(size, int) or size.value == "?":
+        return Dim()
+    return Dim(name=size.value)
 
 
 def bounds_of(value: ir.Value) -> dict[int, Dim]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
@@ -15,22 +17,31 @@ from modelport.bundle.manifest import VariantEntry
 from modelport.bundle.read import Bundle
 from modelport.engines import ENGINES
 from modelport.engines.base import Session
-from modelport.errors import FeedsError
+from modelport.errors import FeedsError, UsageError
 from modelport.feeds import fill_batch
 from modelport.runtime import transforms
-from modelport.runtime.placement import Placement
+from modelport.runtime.batching import Batcher
+from modelport.runtime.mapping import Errors, Mapped
+from modelport.runtime.opening import opened
+from modelport.runtime.state import State, over_windows
 from modelport.runtime.tasks import TASKS
 from modelport.runtime.tasks.base import Context, Result
-from modelport.runtime.transforms.base import Prepared, Preprocessor, Stopwatch
+from modelport.runtime.tiling import tiler_of
+from modelport.runtime.transforms.base import FIRST, Prepared, Preprocessor, Stopwatch
 from modelport.runtime.trust import refusal
 from modelport.types import Array, Dim, Outputs, Running, TensorSpec
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from modelport.runtime.pipeline import Pipeline
+    from modelport.runtime.stream import Stream
+
 
 class Predictor:
-    """A loaded bundle, ready to answer. A context manager; not safe for use by several threads.
+    """A loaded bundle, ready to answer. A context manager.
+
+    Several threads may use it: one at a time runs the engine. `map` and `batcher` make the most of that.
 
     Args:
         bundle: an open bundle, or the path of one.
@@ -54,7 +65,7 @@ class Predictor:
         trust: bool = False,
         **running: Unpack[Running],
     ) -> None:
-        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
+        self.bundle = bundle if isinstance(bundle, Bundle) else opened(bundle)
         manifest = self.bundle.manifest
         self.variant: VariantEntry = _usable_variant(self.bundle, variant)
         self.session: Session = open_variant(self.bundle, self.variant, trust=trust, **running)
@@ -62,6 +73,9 @@ class Predictor:
         self.task = TASKS.get(manifest.task.name)
         self._context = Context(self.task.parameters(manifest.task.parameters), manifest.labels)
         self._inputs = self.bundle.signature.inputs
+        self._state = State(self._context.parameters, self.bundle.signature)
+        self._tiler = tiler_of(self._context.parameters, self._inputs)
+        self._turn = Lock()
 
     @overload
     def __call__(self, inputs: list[Any] | tuple[Any, ...]) -> list[Result]: ...
@@ -74,20 +88,54 @@ class Predictor:
 
         Args:
             inputs: a path, the bytes of a file, a PIL picture, or a uint8 array of height x width x 3
-                in RGB order; or a list of these. A model without transforms takes feeds as `infer`.
+                in RGB order; or a list of these. A model of texts takes a text, or a `Path` to one; a
+                model of sound takes a path, the bytes of a file, `(rate, array)`, or an array at its own
+                rate. A model without transforms takes feeds as `infer`.
 
         Returns:
             One result, whose kind depends on the task (`Classification`, say), or a list of them.
         """
-        if isinstance(inputs, (list, tuple)):
+        if isinstance(inputs, (list, tuple)) and not self._is_one(inputs):
             return list(self._many(inputs))
         return self._one(inputs)
 
     def infer(self, feeds: Array | Mapping[str, Array]) -> Any:
         """Answers for a ready tensor, or feeds by input name; the batch size must be one."""
-        return self._answer(self._feeds(feeds), Stopwatch(), None)
+        watch, named = Stopwatch(), {**self._state.first_feeds, **self._feeds(feeds)}
+        return self._timed(self._run(named), Prepared(named), watch)
 
-    def prepare(self, item: Any) -> Prepared:
+    def state(self) -> State:
+        """What the model remembers between calls, as before the first one."""
+        return self._state.fresh()
+
+    def stream(self, *, keep: bool = False) -> Stream:
+        """What answers for a recording, or for other inputs, that come bit by bit; see `Stream`."""
+        from modelport.runtime.stream import Stream
+
+        return Stream(self, keep=keep)
+
+    def map(
+        self,
+        items: Iterable[Any],
+        *,
+        batch: int | None = None,
+        workers: int | None = None,
+        in_flight: int | None = None,
+        errors: Errors = "keep",
+    ) -> Mapped:
+        """The results for inputs, in their order, as they come; see `Mapped` for the arguments.
+
+        Inputs are read while others run. One that cannot be answered is a `Failed`, with its error.
+        """
+        return Mapped(self, items, batch=batch, workers=workers, in_flight=in_flight, errors=errors)
+
+    def batcher(
+        self, max_batch: int | None = None, max_wait_ms: float = 0.0, max_waiting: int = 256
+    ) -> Batcher:
+        """Answers many threads or coroutines at once; see `Batcher` for the arguments."""
+        return Batcher(self, max_batch=max_batch, max_wait_ms=max_wait_ms, max_waiting=max_waiting)
+
+    def prepare(self, item: Any, watch: Stopwatch | None = None) -> Prepared:
         """What the transforms make of one input. Several threads may do this at once.
 
         Raises:
@@ -96,20 +144,37 @@ class Predictor:
         """
         if self.preprocessor is None:
             return Prepared(self._feeds(item))
-        return self.preprocessor.prepare(item)
+        return self.preprocessor.prepare(item, watch)
+
+    def run(self, prepared: Sequence[Prepared]) -> list[Outputs]:
+        """The outputs for prepared inputs, with as few engine calls as their shapes allow."""
+        return [
+            outputs
+            for group in _of_one_shape(self._evened(prepared), self.batch_size)
+            for outputs in self._together(group)
+        ]
+
+    def decode(self, outputs: Outputs, prepared: Prepared) -> Result:
+        """The result of one input. Several threads may do this at once."""
+        context = replace(
+            self._context,
+            placement=prepared.placement,
+            feeds={self._spec(name).name: array for name, array in prepared.tensors.items()},
+            timeline=prepared.timeline,
+        )
+        found: Result = self.task.decode(outputs, context)
+        return found
 
     def answer(self, prepared: Sequence[Prepared]) -> list[Result]:
         """The results for prepared inputs, with as few engine calls as their shapes allow."""
-        step = self.batch_size
-        found: list[Result] = []
-        for group in _of_one_shape(prepared, step):
-            found += self._batch(group) if step > 1 else [self._single(each) for each in group]
-        return found
+        pairs = zip(self.run(prepared), prepared, strict=True)
+        return [self.decode(outputs, each) for outputs, each in pairs]
 
     @property
     def batch_size(self) -> int:
         """How many inputs one engine call takes."""
-        return 1 if self.preprocessor is None else _batch_size(self._inputs[0])
+        alone = self.preprocessor is None or self._tiler is not None
+        return 1 if alone else _batch_size(self._inputs[0])
 
     def close(self) -> None:
         self.session.close()
@@ -131,34 +196,15 @@ class Predictor:
         watch = Stopwatch()
         return self._single(self.preprocessor.prepare(item, watch), watch)
 
-    def _single(self, prepared: Prepared, watch: Stopwatch | None = None) -> Result:
-        first = self._inputs[0]
-        feeds = {name or first.name: array for name, array in prepared.tensors.items()}
-        filled = {**feeds, first.name: fill_batch(feeds[first.name], first)}
-        alone = filled[first.name] is not feeds[first.name]
-        return self._answer(filled, watch or Stopwatch(), prepared.placement, alone=alone)
+    def _single(self, prepared: Prepared, watch: Stopwatch) -> Result:
+        (outputs,) = self._together([prepared])
+        return self._timed(outputs, prepared, watch)
 
-    def _answer(
-        self,
-        feeds: Mapping[str, Array],
-        watch: Stopwatch,
-        placement: Placement | None,
-        *,
-        alone: bool = False,
-    ) -> Result:
-        """Runs and decodes; `alone` takes the first sample of a batch that was filled up."""
-        outputs = self.session.run(feeds)
+    def _timed(self, outputs: Outputs, prepared: Prepared, watch: Stopwatch) -> Result:
         watch.lap("inference")
-        result = self._decoded(_sample(outputs, 0) if alone else outputs, placement)
+        result = self.decode(outputs, prepared)
         watch.lap("result")
         return replace(result, timing_ms=watch.stages_ms)
-
-    def _decoded(self, outputs: Outputs, placement: Placement | None) -> Result:
-        context = (
-            self._context if placement is None else replace(self._context, placement=placement)
-        )
-        found: Result = self.task.decode(outputs, context)
-        return found
 
     def _many(self, items: Sequence[Any]) -> Iterator[Result]:
         step = self.batch_size
@@ -168,20 +214,58 @@ class Predictor:
         for start in range(0, len(items), step):
             yield from self.answer([self.prepare(item) for item in items[start : start + step]])
 
-    def _batch(self, group: Sequence[Prepared]) -> list[Result]:
-        """One engine call for tensors of one shape."""
-        feeds = {}
-        for name in group[0].tensors:
+    def _together(self, group: Sequence[Prepared]) -> list[Outputs]:
+        """One engine call for tensors of one shape, or all those of one recording; the outputs of each."""
+        if group[0].timeline is not None:
+            return [self.carry(each, self.state()) for each in group]
+        feeds, filled = {}, len(group) > 1
+        for name, first in group[0].tensors.items():
             spec = self._spec(name)
-            feeds[spec.name] = fill_batch(np.concatenate([p.tensors[name] for p in group]), spec)
-        outputs = self.session.run(feeds)
-        return [
-            self._decoded(_sample(outputs, index), each.placement)
-            for index, each in enumerate(group)
-        ]
+            parts = [each.tensors[name] for each in group]
+            joined = first if len(group) == 1 else np.concatenate(parts)
+            feeds[spec.name] = fill_batch(joined, spec)
+            filled = filled or feeds[spec.name] is not joined
+        outputs = self._run({**self._state.first_feeds, **feeds})
+        if not filled:
+            return [outputs]
+        return [_sample(outputs, index) for index in range(len(group))]
+
+    def carry(self, prepared: Prepared, state: State) -> Outputs:
+        """The outputs for one input, or for the windows of a recording in order; the state moves on."""
+        feeds = {self._spec(name).name: array for name, array in prepared.tensors.items()}
+        if prepared.timeline is None:
+            return state.run(self._run, feeds)
+        most = self.batch_size if state.is_empty else state.windows
+        run = partial(state.run, self._run)
+        return over_windows(run, feeds, most, self._inputs[0])
+
+    def _is_one(self, item: Any) -> bool:
+        return self.preprocessor is not None and self.preprocessor.is_one(item)
+
+    def _evened(self, prepared: Sequence[Prepared]) -> Iterator[Prepared]:
+        """Texts of one call are made equally long."""
+        step = self.batch_size
+        for start in range(0, len(prepared), step):
+            some = prepared[start : start + step]
+            yield from some if self.preprocessor is None else self.preprocessor.together(some)
+
+    def _run(self, feeds: Mapping[str, Array]) -> Outputs:
+        with self._turn:
+            if self._tiler is not None and self._tiler.cuts(feeds[self._inputs[0].name]):
+                return self._tiler.run(self.session.run, feeds, _batch_size(self._inputs[0]))
+            return self.session.run(feeds)
 
     def _spec(self, name: str) -> TensorSpec:
-        return next((spec for spec in self._inputs if spec.name == name), self._inputs[0])
+        if name == FIRST:
+            return self._inputs[0]
+        for spec in self._inputs:
+            if spec.name == name:
+                return spec
+        raise FeedsError(
+            f"There is a tensor for the input {name!r}, which the model does not have",
+            expected=f"tensors for {', '.join(repr(spec.name) for spec in self._inputs)}",
+            hint="Change the name in the transforms, or set it to null",
+        )
 
     def _feeds(self, feeds: Any) -> dict[str, Array]:
         if isinstance(feeds, np.ndarray):
@@ -201,11 +285,11 @@ def _batch_size(spec: TensorSpec) -> int:
     return (size.maximum or max(8, size.minimum)) if isinstance(size, Dim) else size
 
 
-def _of_one_shape(prepared: Sequence[Prepared], most: int) -> Iterator[list[Prepared]]:
+def _of_one_shape(prepared: Iterable[Prepared], most: int) -> Iterator[list[Prepared]]:
     """Neighbours whose tensors have equal shapes, at most so many together."""
     group: list[Prepared] = []
     for each in prepared:
-        if group and (len(group) == most or _shapes(each) != _shapes(group[0])):
+        if group and (len(group) == most or not _may_join(group[0], each)):
             yield group
             group = []
         group.append(each)
@@ -213,8 +297,11 @@ def _of_one_shape(prepared: Sequence[Prepared], most: int) -> Iterator[list[Prep
         yield group
 
 
-def _shapes(prepared: Prepared) -> list[tuple[int, ...]]:
-    return [array.shape[1:] for array in prepared.tensors.values()]
+def _may_join(one: Prepared, other: Prepared) -> bool:
+    """Whether both are one sample each, of one shape."""
+    pairs = zip(one.tensors.values(), other.tensors.values(), strict=True)
+    alike = all(a.ndim and a.shape == b.shape and len(a) == 1 for a, b in pairs)
+    return alike and one.timeline is None
 
 
 def _sample(outputs: Outputs, index: int) -> Outputs:
@@ -227,13 +314,27 @@ def load(
     variant: str | None = None,
     trust: bool = False,
     **running: Unpack[Running],
-) -> Predictor:
+) -> Predictor | Pipeline:
     """Opens a bundle and returns a predictor: `load("build/model")("photo.jpg")`.
 
+    What `Pipeline.save` wrote becomes a pipeline, which answers in the same way.
+
     Args:
-        variant, trust, running: see `Predictor`.
+        variant: of a bundle; a pipeline has its own for each stage.
+        trust, running: see `Predictor`.
     """
-    return Predictor(path, variant=variant, trust=trust, **running)
+    from modelport.runtime.pipeline.manifest import is_pipeline
+
+    if not is_pipeline(Path(path)):
+        return Predictor(path, variant=variant, trust=trust, **running)
+    if variant is not None:
+        raise UsageError(
+            f"{path} is a pipeline, and the variant {variant!r} was asked for",
+            hint="Leave the variant out: the stages of a pipeline have their own",
+        )
+    from modelport.runtime.pipeline import Pipeline
+
+    return Pipeline.load(path, trust=trust, **running)
 
 
 def open_variant(
@@ -248,7 +349,11 @@ def open_variant(
 
 def preprocessor_of(bundle: Bundle) -> Preprocessor | None:
     """The bundle's transforms, compiled; None where it has none."""
-    return transforms.preprocessor(transforms.parse(bundle.manifest.transforms))
+
+    def read(path: str) -> bytes:
+        return bytes(bundle.blob(path).view())
+
+    return transforms.preprocessor(transforms.parse(bundle.manifest.transforms, read))
 
 
 def _usable_variant(bundle: Bundle, name: str | None) -> VariantEntry:

@@ -13,6 +13,7 @@ from modelport.bundle.manifest import CaseEntry, VariantEntry
 from modelport.bundle.read import Bundle
 from modelport.engines import ENGINES
 from modelport.errors import EngineUnavailableError, ModelportError, VerificationError
+from modelport.runtime.one_tile import one_tile
 from modelport.runtime.predictor import open_variant, preprocessor_of
 from modelport.runtime.tasks import TASKS
 from modelport.runtime.transforms.base import Preprocessor
@@ -130,7 +131,9 @@ def _check_variant(
 
 
 def _grey_levels(bundle: Bundle, feeds: Sequence[dict[str, Array]]) -> float | None:
-    preprocess = preprocessor_of(bundle)
+    task = bundle.manifest.task
+    parameters = TASKS.get(task.name).parameters(task.parameters)
+    preprocess = one_tile(preprocessor_of(bundle), parameters, bundle.signature.inputs)
     pairs = [
         (case, feed)
         for case, feed in zip(bundle.cases, feeds, strict=True)

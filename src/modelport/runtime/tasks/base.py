@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from modelport.errors import UsageError
 from modelport.runtime.placement import Placement
-from modelport.types import Outputs
+from modelport.runtime.timeline import Timeline
+from modelport.types import Feeds, Outputs
 
 
 class Parameters(BaseModel):
@@ -37,11 +38,16 @@ class Context(Generic[P]):
         labels: class names by index, or None.
         placement: where the pixels of the tensor lie in the picture; None where nobody prepared one,
             and places are then those of the tensor.
+        feeds: what the model was fed, by input, where the caller of `decode` has it: the mask of a
+            text's tokens, say.
+        timeline: when the windows of a recording were; None for other media.
     """
 
     parameters: P
     labels: Sequence[str] | None = None
     placement: Placement | None = None
+    feeds: Feeds | None = None
+    timeline: Timeline | None = None
 
     def label(self, index: int) -> str:
         """The name of a class, or `class 7` where it has none."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
+from modelport.runtime.state import StateParameters
 from modelport.runtime.tasks.base import Context, Parameters, Result, Task
 from modelport.types import Array, Outputs
 
@@ -27,11 +28,12 @@ class Tensors(Result):
         return {name: _listed(array) for name, array in self.outputs.items()}
 
 
-class TensorsTask(Task[Parameters, Tensors]):
+class TensorsTask(Task[StateParameters, Tensors]):
     name: ClassVar[str] = "tensors"
     summary: ClassVar[str] = "the outputs as arrays"
+    Parameters: ClassVar[type[Parameters]] = StateParameters
 
-    def decode(self, outputs: Outputs, context: Context[Parameters]) -> Tensors:
+    def decode(self, outputs: Outputs, context: Context[StateParameters]) -> Tensors:
         return Tensors(dict(outputs))
 
     def draw(self, image: Image.Image, result: Tensors) -> Image.Image:

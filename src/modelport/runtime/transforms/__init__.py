@@ -15,21 +15,43 @@ from pydantic import ValidationError
 
 from modelport.errors import BundleFormatError, ModelportError
 from modelport.registry import Registry
-from modelport.runtime.transforms.base import Preprocessor, Transform
-from modelport.runtime.transforms.geometry import CenterCrop, Interpolation, Resize
+from modelport.runtime.transforms.base import Preprocessor, ReadFile, Transform
+from modelport.runtime.transforms.clip import Frames
+from modelport.runtime.transforms.geometry import CenterCrop, Resize
 from modelport.runtime.transforms.image import Decode
+from modelport.runtime.transforms.letterbox import Letterbox
+from modelport.runtime.transforms.multiples import ResizeToMultiple
+from modelport.runtime.transforms.padding import Crop, Pad
+from modelport.runtime.transforms.resampling import Interpolation
+from modelport.runtime.transforms.sound import SoundLayout, Standardize, Waveform, Windows
+from modelport.runtime.transforms.spectrum import Mel, Spectrogram
 from modelport.runtime.transforms.tensor import Layout, Normalize
+from modelport.runtime.transforms.text import Tokenize
+from modelport.runtime.transforms.text_line import TextLine
 
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "TRANSFORMS",
     "CenterCrop",
+    "Crop",
     "Decode",
+    "Frames",
     "Layout",
+    "Letterbox",
+    "Mel",
     "Normalize",
+    "Pad",
     "Resize",
+    "ResizeToMultiple",
+    "SoundLayout",
+    "Spectrogram",
+    "Standardize",
+    "TextLine",
+    "Tokenize",
     "Transform",
+    "Waveform",
+    "Windows",
     "dump",
     "imagenet",
     "parse",
@@ -42,15 +64,33 @@ TRANSFORMS: Registry[type[Transform]] = Registry(
         "decode": "modelport.runtime.transforms.image:Decode",
         "resize": "modelport.runtime.transforms.geometry:Resize",
         "center_crop": "modelport.runtime.transforms.geometry:CenterCrop",
+        "crop": "modelport.runtime.transforms.padding:Crop",
+        "pad": "modelport.runtime.transforms.padding:Pad",
+        "resize_to_multiple": "modelport.runtime.transforms.multiples:ResizeToMultiple",
+        "text_line": "modelport.runtime.transforms.text_line:TextLine",
+        "letterbox": "modelport.runtime.transforms.letterbox:Letterbox",
         "normalize": "modelport.runtime.transforms.tensor:Normalize",
         "layout": "modelport.runtime.transforms.tensor:Layout",
+        "frames": "modelport.runtime.transforms.clip:Frames",
+        "tokenize": "modelport.runtime.transforms.text:Tokenize",
+        "waveform": "modelport.runtime.transforms.sound:Waveform",
+        "standardize": "modelport.runtime.transforms.sound:Standardize",
+        "windows": "modelport.runtime.transforms.sound:Windows",
+        "spectrogram": "modelport.runtime.transforms.spectrum:Spectrogram",
+        "mel": "modelport.runtime.transforms.spectrum:Mel",
+        "sound_layout": "modelport.runtime.transforms.sound:SoundLayout",
     },
     classes=True,
 )
 
 PREPROCESSORS: Registry[type[Preprocessor]] = Registry(
     "preprocessor",
-    {"picture": "modelport.runtime.transforms.picture:PicturePreprocessor"},
+    {
+        "clip": "modelport.runtime.transforms.clip:ClipPreprocessor",
+        "picture": "modelport.runtime.transforms.picture:PicturePreprocessor",
+        "sound": "modelport.runtime.transforms.hearing:SoundPreprocessor",
+        "text": "modelport.runtime.transforms.text:TextPreprocessor",
+    },
     classes=True,
 )
 """By the medium of their transforms."""
@@ -84,17 +124,27 @@ def dump(transforms: Sequence[Transform]) -> tuple[dict[str, Any], ...]:
     return tuple(transform.model_dump(mode="json") for transform in transforms)
 
 
-def parse(entries: Sequence[Mapping[str, Any]]) -> list[Transform]:
+def parse(entries: Sequence[Mapping[str, Any]], read: ReadFile | None = None) -> list[Transform]:
     """From the JSON values of a manifest.
+
+    Args:
+        read: gives the files that transforms name; by default they are files of the disk.
 
     Raises:
         BundleFormatError: naming the entry and the field that is wrong.
     """
-    return [_parsed(index, entry) for index, entry in enumerate(entries)]
+    found = [_parsed(index, entry) for index, entry in enumerate(entries)]
+    return (
+        found if read is None else [each.reading(read) if each.assets else each for each in found]
+    )
 
 
 def _parsed(index: int, entry: Mapping[str, Any]) -> Transform:
     kind = entry.get("kind")
+    if kind is None:
+        raise BundleFormatError(
+            f"The transform at '{index}' has no kind", expected=f"one of {', '.join(TRANSFORMS)}"
+        )
     try:
         return TRANSFORMS.get(str(kind)).model_validate(dict(entry))
     except ValidationError as error:

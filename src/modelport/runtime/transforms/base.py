@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from modelport.errors import UsageError
+from modelport.errors import DataError, UsageError
 from modelport.runtime.placement import Placement, Sides
+from modelport.runtime.timeline import Timeline
 from modelport.types import Array
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 FIRST = ""
 """Stands for the name of the model's first input, which transforms need not know."""
+
+
+ReadFile = Callable[[str], bytes]
+"""Gives the bytes of a file that a transform names: from a disk, or out of a bundle."""
 
 
 class Stage(IntEnum):
@@ -40,6 +49,35 @@ class Transform(BaseModel):
     stage: ClassVar[Stage]
     medium: ClassVar[str] = "picture"
     """What it works on; a list is of one medium: `picture`, `text` or `sound`."""
+    assets: ClassVar[tuple[str, ...]] = ()
+    """Fields that name a file it needs: a path of the disk in a `Source`, one of the bundle in a manifest."""
+
+    _read: ReadFile | None = PrivateAttr(default=None)
+
+    def reading(self, read: ReadFile) -> Self:
+        """A copy whose files come from there; without it, they are files of the disk."""
+        bound = self.model_copy()
+        bound._read = read
+        return bound
+
+    def asset(self, field: str) -> bytes:
+        """The bytes of the file that one of its `assets` names.
+
+        Raises:
+            DataError: where there is no such file.
+        """
+        path = str(getattr(self, field))
+        if self._read is not None:
+            return self._read(path)
+        try:
+            return Path(path).read_bytes()
+        except OSError as error:
+            kind = getattr(self, "kind", type(self).__name__)
+            raise DataError(
+                f"The transform {kind} needs the file {path}, which cannot be read "
+                f"({error.strerror or error})",
+                hint=f"Check the path in its field {field}",
+            ) from error
 
 
 class Spatial(Transform, ABC):
@@ -59,6 +97,10 @@ class Spatial(Transform, ABC):
     def matrix(self, width: int, height: int) -> Array:
         """3 x 3: from places before it to places after it; see `Placement`."""
 
+    def wanted(self, width: int, height: int) -> Sides:
+        """The width and height that it resizes such a picture to first: a JPEG may come as small."""
+        return width, height
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -68,10 +110,12 @@ class Prepared:
         tensors: by name of the model's input, each with a batch axis of one; `FIRST` is the name of
             the first input.
         placement: where a picture's pixels went; None for other media.
+        timeline: of sound, whose first axis is then windows of one recording, in order.
     """
 
     tensors: Mapping[str, Array]
     placement: Placement | None = None
+    timeline: Timeline | None = None
 
     @property
     def first(self) -> Array:
@@ -114,6 +158,18 @@ class Preprocessor(ABC):
     def __call__(self, item: Any) -> Array:
         """The first tensor alone."""
         return self.prepare(item).first
+
+    def is_one(self, item: Any) -> bool:
+        """Whether a list or tuple stands for one input, where others are several."""
+        return False
+
+    def together(self, prepared: Sequence[Prepared]) -> list[Prepared]:
+        """The same for one engine call: made equally long where that changes no answer."""
+        return list(prepared)
+
+    def samples(self, path: Path) -> Iterator[Prepared]:
+        """What a file of data holds: one input, or several."""
+        yield self.prepare(path)
 
     def as_in_training(self) -> Preprocessor | None:
         """The same without its short cuts, or None where it takes none."""

@@ -6,10 +6,11 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from PIL import Image, ImageOps
+from pydantic import Field
 
 from modelport.errors import DataError
 from modelport.runtime.placement import Sides
@@ -20,16 +21,21 @@ from modelport.types import Array
 _ORIENTATION, _LYING = 0x0112, 5
 """EXIF tag, and the first of its values that say a picture lies on its side."""
 
-_MODES = {"rgb": "RGB", "bgr": "RGB", "grey": "L"}
+_MODES = {"rgb": "RGB", "bgr": "RGB", "grey": "L", "grey3": "L"}
+
+
+Shade = Annotated[int, Field(ge=0, le=255)]
 
 
 class Decode(Transform):
     """Decodes a picture.
 
     Attributes:
-        colour: order of the channels that later transforms see.
+        colour: order of the channels that later transforms see; `grey3` is grey in three equal ones.
         orientation: `ignore` leaves pixels as they are stored, as PIL and so torchvision do; `exif`
             turns them upright, as OpenCV does.
+        background: the grey level, or red, green and blue, that shows through where a picture is
+            transparent; None leaves transparency out of account, as PIL and OpenCV do.
         draft: whether a JPEG may be decoded as a draft, faster and not quite as in training: at 1/2,
             1/4 or 1/8 of its size where the resize after it wants no more, which averages blocks
             where the resize would have filtered; and a progressive one without the last bits of its
@@ -39,9 +45,15 @@ class Decode(Transform):
     stage: ClassVar[Stage] = Stage.DECODE
 
     kind: Literal["decode"] = "decode"
-    colour: Literal["rgb", "bgr", "grey"] = "rgb"
+    colour: Literal["rgb", "bgr", "grey", "grey3"] = "rgb"
     orientation: Literal["ignore", "exif"] = "ignore"
+    background: Shade | tuple[Shade, Shade, Shade] | None = None
     draft: bool = False
+
+    @property
+    def channels(self) -> int:
+        """How many each pixel has."""
+        return 1 if self.colour == "grey" else 3
 
     def __call__(
         self, picture: Any, wanted: Callable[[int, int], tuple[int, int]] | None = None
@@ -68,12 +80,18 @@ class Decode(Transform):
                 image.draft(None, self._wanted(image, wanted))
             if self.orientation == "exif":
                 image = ImageOps.exif_transpose(image)
-            mode = _MODES[self.colour]
-            image = image if image.mode == mode else image.convert(mode)
+            image = self._coloured(image)
             image.load()
         except Exception as error:  # decoders of damaged bytes raise whatever they stumble over
             raise _undecodable(picture, error) from error
         return image, sides
+
+    def _coloured(self, image: Image.Image) -> Image.Image:
+        if self.background is not None and image.has_transparency_data:
+            image = _on_ground(image, self.background)
+        mode = _MODES[self.colour]
+        image = image if image.mode == mode else image.convert(mode)
+        return image.convert("RGB") if self.colour == "grey3" else image
 
     def _upright(self, image: Image.Image) -> Sides:
         """Width and height as later transforms see them."""
@@ -90,6 +108,12 @@ class Decode(Transform):
             return wanted(*image.size)
         width, height = wanted(image.height, image.width)
         return height, width
+
+
+def _on_ground(image: Image.Image, ground: int | tuple[int, int, int]) -> Image.Image:
+    colour = ground if isinstance(ground, tuple) else (ground,) * 3
+    below = Image.new("RGBA", image.size, (*colour, 255))
+    return Image.alpha_composite(below, image.convert("RGBA"))
 
 
 def _lightened(picture: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -19,9 +19,9 @@ from modelport.runtime.transforms.base import (
     Stopwatch,
     Transform,
 )
-from modelport.runtime.transforms.geometry import CenterCrop, Resize, resample_crop
+from modelport.runtime.transforms.frames import Frame, Framed, check_fill, levels
 from modelport.runtime.transforms.image import Decode, to_array
-from modelport.runtime.transforms.tensor import Layout, Normalize, write_tensor
+from modelport.runtime.transforms.tensor import Layout, Normalize, TensorWriter
 from modelport.types import Array
 
 
@@ -40,30 +40,32 @@ class PicturePreprocessor(Preprocessor):
         self.normalize = next((t for t in transforms if isinstance(t, Normalize)), None)
         self.layout = next((t for t in transforms if isinstance(t, Layout)), Layout())
         self._spatial = [t for t in transforms if isinstance(t, Spatial)]
-        channels = 1 if self.decode.colour == "grey" else 3
+        channels = self.decode.channels
         if self.normalize and not len(self.normalize.mean) == len(self.normalize.std) == channels:
             raise UsageError(
                 f"Normalize has {len(self.normalize.mean)} means and {len(self.normalize.std)} "
                 f"deviations",
                 expected=f"{channels} of each for {self.decode.colour} pictures",
             )
-        if self.normalize and self.layout.dtype != "float32":
+        if self.normalize and self.layout.dtype == "uint8":
             raise UsageError(
                 f"Normalize gives fractions, and Layout wants {self.layout.dtype}",
-                expected="float32, or no Normalize",
+                expected="float32 or float16, or no Normalize",
             )
         self._channels = channels
+        for step in self._spatial:
+            check_fill(step, channels, self.decode.colour)
 
     def prepare(self, item: Any, watch: Stopwatch | None = None) -> Prepared:
         """The tensor of one picture: a path, bytes, a PIL picture or a uint8 array."""
         watch = watch or Stopwatch()
         image, sides = self._decoded(item)
         watch.lap("decode")
-        image, placement = self.place(image, sides)
-        pixels = to_array(image, self.decode.colour)
+        image, frame, placement = self._placed(image, sides)
+        shown = frame.pixels(image)
         watch.lap("resize")
-        out = np.empty(self._shape(pixels.shape), self.layout.dtype)
-        write_tensor(pixels, self.normalize, self.layout, out[0])
+        out = np.empty(self._shape(frame.sides), self.layout.dtype)
+        self._write(shown, frame, out[0])
         watch.lap("normalize")
         return Prepared({FIRST: out}, placement)
 
@@ -87,36 +89,61 @@ class PicturePreprocessor(Preprocessor):
         return to_array(self.place(*self._decoded(picture))[0], self.decode.colour)
 
     def _decoded(self, picture: Any) -> tuple[Image.Image, Sides]:
-        first = self._spatial[0] if self._spatial else None
-        return self.decode.sized(picture, first.target if isinstance(first, Resize) else None)
+        return self.decode.sized(picture, self._spatial[0].wanted if self._spatial else None)
 
     def place(self, image: Image.Image, sides: Sides) -> tuple[Image.Image, Placement]:
-        """Applies what changes places, a resize together with the crop after it.
+        """Applies what changes places, as few times as it takes.
 
         Args:
             sides: width and height of the picture if it were no draft.
         """
-        placement = Placement.whole(*sides)
-        if image.size != sides:
-            placement = placement.then(scaling(sides, image.size), image.size)
-        steps = list(self._spatial)
-        while steps:
-            step = steps.pop(0)
-            sizes = image.size
-            joined = isinstance(step, Resize) and steps and isinstance(steps[0], CenterCrop)
-            placement = placement.then(step.matrix(*sizes), step.sides(*sizes))
-            if joined:
-                crop = cast(CenterCrop, steps.pop(0))
-                placement = placement.then(
-                    crop.matrix(*placement.tensor), crop.sides(*placement.tensor)
-                )
-                image = resample_crop(image, cast(Resize, step), crop)
-            else:
-                image = step.apply(image)
-        return image, placement
+        image, frame, placement = self._placed(image, sides)
+        return frame.apply(image), placement
 
-    def _shape(self, pixels: tuple[int, ...]) -> tuple[int, ...]:
-        height, width = pixels[:2]
+    def _placed(self, image: Image.Image, sides: Sides) -> tuple[Image.Image, Frame, Placement]:
+        """All but the last pass over the pixels, and that one as a frame.
+
+        A draft is taken for the whole picture, so that it comes out with the same sides.
+        """
+        placement = Placement.whole(*sides)
+        frame: Frame | None = None
+        for step in self._spatial:
+            before = placement.tensor
+            if isinstance(step, Framed):
+                image, frame = _joined(image, frame, step.frame(*before), before)
+            else:
+                image, frame = frame.apply(image) if frame else image, None
+                placement = placement.then(scaling(before, image.size), image.size)
+                image = step.apply(image)
+            before = placement.tensor
+            placement = placement.then(step.matrix(*before), step.sides(*before))
+        if frame is None or (frame.is_filled and isinstance(frame.fill, str)):
+            image = frame.apply(image) if frame else image
+            frame = Frame(image.size, (0, 0, *image.size))
+        return image, frame, placement
+
+    def _write(self, shown: Array | None, frame: Frame, out: Array) -> None:
+        """The pixels straight to their place in the tensor, and the fill around them."""
+        backwards = self.decode.colour == "bgr"
+        write = TensorWriter(self.normalize, self.layout, out)
+        if shown is not None:
+            write.pixels(shown[:, :, ::-1] if backwards else shown, frame.target)
+        if frame.is_filled and not isinstance(frame.fill, str):
+            fill = levels(frame.fill, self._channels)
+            write.around(frame.target, fill[::-1] if backwards else fill)
+
+    def _shape(self, sides: Sides) -> tuple[int, ...]:
+        width, height = sides
         if self.layout.order == "nchw":
             return (1, self._channels, height, width)
         return (1, height, width, self._channels)
+
+
+def _joined(
+    image: Image.Image, frame: Frame | None, after: Frame, before: Sides
+) -> tuple[Image.Image, Frame]:
+    """One frame for both where it may be, else the first one is applied."""
+    if frame is None:
+        return image, after
+    joined = frame.then(after, before)
+    return (image, joined) if joined else (frame.apply(image), after)

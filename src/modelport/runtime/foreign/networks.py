@@ -1,0 +1,71 @@
+"""The networks that lie in a folder, as models with a signature."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modelport.errors import BundleFormatError
+from modelport.runtime.foreign.base import Model
+from modelport.runtime.foreign.folder import Folder
+from modelport.runtime.foreign.onnx_file import OnnxFile, read_onnx
+from modelport.runtime.foreign.openvino_file import read_openvino
+from modelport.types import Dim, Signature, TensorSpec
+
+OPENVINO_TYPES = {"float16": "fp16", "bfloat16": "bf16"}
+
+
+def onnx_model(path: Path, variant: str = "fp32") -> tuple[Model, OnnxFile]:
+    """An ONNX file for ONNX Runtime, and what it says of itself.
+
+    Args:
+        variant: its precision, or another word that tells it from others of the folder.
+
+    Raises:
+        BundleError: where it is no ONNX file, or its weights lie outside of its folder.
+    """
+    found = read_onnx(path)
+    folder = Folder(path.parent, "its exporter")
+    for name in found.beside:
+        folder.file(name)
+    return Model(
+        name=f"onnxruntime-{variant}",
+        engine="onnxruntime",
+        precision=variant,
+        signature=found.signature,
+        files={"model": path},
+    ), found
+
+
+def openvino_model(folder: Folder, name: str, weights: str, variant: str = "fp32") -> Model:
+    """A network of OpenVINO: its `.xml` and its `.bin`."""
+    path = folder.file(name)
+    return Model(
+        name=f"openvino-{variant}",
+        engine="openvino",
+        precision=variant,
+        signature=read_openvino(path),
+        files={"model": path, "weights": folder.file(weights)},
+    )
+
+
+def picture_input(signature: Signature, where: Path) -> TensorSpec:
+    """The first input, which must take pictures.
+
+    Raises:
+        BundleFormatError: where it has not four dimensions.
+    """
+    spec = signature.inputs[0]
+    if len(spec.shape) != 4:
+        raise BundleFormatError(
+            f"{where} describes a model of pictures, and its first input is {spec}",
+            expected="four dimensions: batch, channels, height and width",
+        )
+    return spec
+
+
+def fixed_size(spec: TensorSpec, order: str = "nchw") -> tuple[int, int] | None:
+    """Height and width of an input of pictures; None where one of them is free."""
+    height, width = spec.shape[2:4] if order == "nchw" else spec.shape[1:3]
+    if isinstance(height, Dim) or isinstance(width, Dim):
+        return None
+    return height, width

@@ -1,0 +1,133 @@
+"""Walks the stages in order, for several pictures together, and grows a tree for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from modelport.errors import UsageError
+from modelport.runtime.failed import Failed
+from modelport.runtime.pipeline.answering import View, Wanted, answers
+from modelport.runtime.pipeline.chained import Chained, Part
+from modelport.runtime.pipeline.cutting import chosen, cut
+from modelport.runtime.pipeline.stages import Crops, Turn
+from modelport.runtime.pipeline.things import box_of, things_of
+from modelport.runtime.tasks.base import Result
+from modelport.runtime.tasks.classification import Classification
+from modelport.runtime.transforms.base import Stopwatch
+
+if TYPE_CHECKING:
+    from modelport.runtime.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage whose model is open."""
+
+    name: str
+    predictor: Predictor
+    takes: Crops | None
+
+
+@dataclass(eq=False)
+class Node:
+    """A tree while it grows: a picture, or a thing in one."""
+
+    whole: Image.Image
+    thing: Any = None
+    results: dict[str, Result] = field(default_factory=dict)
+    parts: dict[str, list[Node]] = field(default_factory=dict)
+
+    def each(self, stage: str) -> Iterator[list[Node]]:
+        """The nodes below that a stage found, those of one result together."""
+        for name, nodes in self.parts.items():
+            if name == stage:
+                yield nodes
+            for node in nodes:
+                yield from node.each(stage)
+
+    def add(self, stage: str, result: Result) -> None:
+        """Takes a result, and a node for each thing in it."""
+        self.results[stage] = result
+        things = None if isinstance(result, Failed) else things_of(result)
+        if things is not None:
+            self.parts[stage] = [Node(self.whole, thing) for thing in things]
+
+    def frozen(self, timing_ms: Mapping[str, float]) -> Chained:
+        return Chained(self.results, self._parts(), timing_ms=timing_ms)
+
+    def _part(self) -> Part:
+        return Part(self.results, self._parts(), self.thing)
+
+    def _parts(self) -> dict[str, tuple[Part, ...]]:
+        return {name: tuple(node._part() for node in nodes) for name, nodes in self.parts.items()}
+
+
+def walk(steps: Sequence[Step], pictures: Sequence[Image.Image], watch: Stopwatch) -> list[Node]:
+    """The tree of each picture.
+
+    Raises:
+        ModelportError: where a model cannot answer for a whole picture.
+        UsageError: where a stage takes crops of results that hold no places.
+    """
+    roots = [Node(picture) for picture in pictures]
+    for step in steps:
+        nodes = roots if step.takes is None else _taken(step, step.takes, roots)
+        wanted = [_wanted(node, step.takes) for node in nodes]
+        for node, result in zip(nodes, answers(step.predictor, wanted), strict=True):
+            if isinstance(result, Failed) and step.takes is None:
+                raise result.error
+            node.add(step.name, result)
+        watch.lap(step.name)
+    return roots
+
+
+def _taken(step: Step, crops: Crops, roots: Sequence[Node]) -> list[Node]:
+    """The nodes whose crops a stage takes."""
+    for root in roots:
+        _check_places(step.name, crops.of, root)
+    return [
+        nodes[number]
+        for root in roots
+        for nodes in root.each(crops.of)
+        for number in chosen([node.thing for node in nodes], crops)
+    ]
+
+
+def _check_places(stage: str, of: str, node: Node) -> None:
+    """A result of that stage without a list of things has no crops, and never will."""
+    result = node.results.get(of)
+    if result is not None and of not in node.parts and not isinstance(result, Failed):
+        raise UsageError(
+            f"The stage {stage!r} takes crops of {of!r}, whose {type(result).__name__} holds no "
+            "boxes or quads",
+            expected="a stage that finds things: detection or text_detection, say",
+        )
+    for nodes in node.parts.values():
+        for each in nodes:
+            _check_places(stage, of, each)
+
+
+def _wanted(node: Node, crops: Crops | None) -> Wanted:
+    if crops is None:
+        width, height = node.whole.size
+        return Wanted(lambda: View(node.whole, node.whole), width / height)
+    left, top, right, bottom = box_of(node.thing)
+    degrees = _degrees(node, crops.turn)
+
+    def made() -> View:
+        part, matrix = cut(node.whole, node.thing, crops, degrees)
+        return View(part, node.whole, matrix)
+
+    return Wanted(made, (right - left) / max(bottom - top, 1e-6))
+
+
+def _degrees(node: Node, turn: Turn | None) -> int:
+    """How far to turn a crop by what was said of it; not at all where nothing was."""
+    said = None if turn is None else node.results.get(turn.by)
+    if turn is None or not isinstance(said, Classification) or said.score < turn.min_score:
+        return 0
+    return turn.degrees.get(said.label, 0)

@@ -1,0 +1,118 @@
+"""Objects with upright boxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from PIL import Image
+
+from modelport.runtime.tasks.base import Context, Result, Task
+from modelport.runtime.tasks.detection_head import Found, find
+from modelport.runtime.tasks.detection_parameters import HeadParameters
+from modelport.runtime.tasks.sheet import Sheet, colour_of
+from modelport.types import Array, Outputs
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels of the picture."""
+
+SHOWN = 4
+"""Objects that a description names."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One object.
+
+    Attributes:
+        box: left, top, right, bottom; the picture's upper left corner is (0, 0).
+    """
+
+    box: Box
+    label: str
+    index: int
+    score: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "box": list(self.box),
+            "label": self.label,
+            "index": self.index,
+            "score": self.score,
+        }
+
+
+@dataclass(frozen=True)
+class Detections(Result):
+    """The objects of a picture, the surest first."""
+
+    objects: tuple[Detection, ...]
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    @property
+    def boxes(self) -> Array:
+        """N x 4, float64."""
+        return np.array([each.box for each in self.objects], np.float64).reshape(-1, 4)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"objects": [each.to_json() for each in self.objects]}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One for each object."""
+        return [row_of(each) for each in self.objects]
+
+
+def row_of(found: Any) -> dict[str, Any]:
+    """Box, label, index and score of an object, for a table."""
+    sides = dict(zip(("left", "top", "right", "bottom"), found.box, strict=True))
+    return {**sides, "label": found.label, "index": found.index, "score": found.score}
+
+
+class DetectionTask(Task[HeadParameters, Detections]):
+    name: ClassVar[str] = "detection"
+    summary: ClassVar[str] = "objects with their boxes"
+    Parameters: ClassVar[type[HeadParameters]] = HeadParameters
+
+    def decode(self, outputs: Outputs, context: Context[HeadParameters]) -> Detections:
+        found = find(outputs, context)
+        return Detections(detections_of(found, context))
+
+    def draw(self, image: Image.Image, result: Detections) -> Image.Image:
+        drawn = image.convert("RGB")
+        sheet = Sheet(drawn)
+        for each in reversed(result.objects):  # the surest one last, on top
+            sheet.box(each.box, f"{each.label} {each.score:.2f}", colour_of(each.index))
+        return drawn
+
+    def describe(self, result: Detections) -> str:
+        return described(result.objects)
+
+
+def boxes_in_picture(boxes: Array, context: Context[Any]) -> Array:
+    """Corners in the picture, cut off at its edges; those of the tensor where nobody placed one."""
+    if context.placement is None:
+        return boxes.astype(np.float64)
+    return context.placement.boxes_to_picture(boxes)
+
+
+def detections_of(found: Found, context: Context[Any]) -> tuple[Detection, ...]:
+    """With labels, in pixels of the picture."""
+    rows = boxes_in_picture(found.boxes, context).tolist()
+    triples = zip(rows, found.classes.tolist(), found.scores.tolist(), strict=True)
+    return tuple(
+        Detection((box[0], box[1], box[2], box[3]), context.label(index), index, score)
+        for box, index, score in triples
+    )
+
+
+def described(objects: Any) -> str:
+    """`2 objects: person 0.91, dog 0.85`."""
+    if not objects:
+        return "nothing"
+    named = [f"{each.label} {each.score:.2f}" for each in objects[:SHOWN]]
+    more = ", ..." if len(objects) > SHOWN else ""
+    count = f"{len(objects)} object{'' if len(objects) == 1 else 's'}"
+    return f"{count}: {', '.join(named)}{more}"
