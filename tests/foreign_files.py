@@ -85,6 +85,7 @@ def write_rows(
     more: str = "",
     outputs: str = "",
     gain: float = 0.3,
+    extra: Mapping[str, Any] | None = None,
 ) -> Path:
     """A map of cells of 16 pixels, each with channels of its own range, as detectors give them.
 
@@ -116,6 +117,7 @@ def write_rows(
             "wide": np.array(wide).reshape(shape),
             "factor": np.array(factor, np.float32).reshape(shape),
             "shift": np.array(shift, np.float32).reshape(shape),
+            **(extra or {}),
         },
         metadata,
     )

@@ -35,7 +35,16 @@ from modelport.codebases.torchvision import proposal as torchvision_proposal
 from modelport.codebases.transformers_inputs import inputs_of, picture_size
 from modelport.errors import SourceError, UnknownNameError, UsageError
 from modelport.frontends.source import Source
-from modelport.runtime.transforms import CenterCrop, Decode, Layout, Normalize, Resize
+from modelport.runtime.transforms import (
+    CenterCrop,
+    Decode,
+    Layout,
+    Letterbox,
+    Normalize,
+    Pad,
+    Resize,
+    ResizeToMultiple,
+)
 from modelport.runtime.transforms.picture import PicturePreprocessor
 
 
@@ -374,11 +383,85 @@ def test_image_processors_that_flip_colours() -> None:
     assert first[0] == Decode(colour="bgr")
 
 
-@pytest.mark.parametrize(
-    "size", [{"shortest_edge": 800, "longest_edge": 1333}, {"max_pixels": 9}, None]
-)
+@pytest.mark.parametrize("size", [{"max_pixels": 9}, {"longest_edge": 1003520}, None])
 def test_sizes_that_no_transform_makes(size: Any) -> None:
     assert list(processor_proposals({**VIT, "size": size})) == []
+
+
+DETR = {"shortest_edge": 800, "longest_edge": 1333}
+BLACK = (127.5, 127.5, 127.5)
+"""What is 0 after HALF."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "geometry"),
+    [
+        ({"size": DETR}, [Resize(800, limit=1333, limit_rounding="half-even")]),
+        (
+            {"size": DETR, "size_divisor": 32},
+            [
+                Resize(800, limit=1333, limit_rounding="half-even", divisor=32,
+                       divisor_rounding="ceil")
+            ],
+        ),
+        (
+            {"size": {"longest_edge": 1024}, "do_pad": True, "pad_size": {"height": 9, "width": 8}},
+            [
+                Resize(1024, edge="longer", by="factor", rounding="nearest"),
+                Pad(size=(9, 8), fill=BLACK),
+            ],
+        ),
+        ({"size": None, "size_divisor": 32}, [
+            ResizeToMultiple(divisor=32, rounding="floor", interpolation="pil.bilinear")
+        ]),
+        (
+            {"ensure_multiple_of": 14, "keep_aspect_ratio": True},
+            [ResizeToMultiple(divisor=14, size=(224, 224), keep_ratio=True,
+                              interpolation="pil.bilinear")],
+        ),
+        (
+            {"size": {"max_height": 60, "max_width": 80}},
+            [Letterbox((60, 80), rounding="floor", divisor=1, interpolation="pil.bilinear")],
+        ),
+        (
+            {"do_thumbnail": True, "do_pad": True},
+            [
+                Resize(224),
+                Letterbox((224, 224), fill=0, upscale=False, rounding="floor",
+                          interpolation="pil.bilinear"),
+            ],
+        ),
+        ({"do_resize": False, "do_pad": True, "size_divisor": 8},
+         [Pad(divisor=8, always=True, fill="symmetric")]),
+        ({"do_resize": False, "do_pad": True, "size_divisor": 8},
+         [Pad(divisor=8, anchor="center", fill=BLACK)]),
+    ],
+)  # fmt: skip
+def test_sides_that_depend_on_the_picture(changes: Mapping[str, Any], geometry: list[Any]) -> None:
+    assert [Decode(), *geometry, HALF, Layout()] in list(processor_proposals({**VIT, **changes}))
+
+
+def test_what_is_filled_is_in_the_order_of_red_green_blue() -> None:
+    changes = {"do_flip_channel_order": True, "image_mean": [0.2, 0.4, 0.6], "do_resize": False,
+               "do_pad": True, "pad_size": {"height": 9, "width": 8}}  # fmt: skip
+    first = next(processor_proposals({**VIT, **changes}))
+    assert first[1].fill == pytest.approx((153, 102, 51))
+    out = PicturePreprocessor(first)(np.full((4, 5, 3), 255, np.uint8))
+    np.testing.assert_allclose(out[0, :, 8, 7], 0, atol=1e-6)
+
+
+def test_ribbons_tell_a_limit() -> None:
+    """Of two recipes that differ only in the limit of the longer edge, only one is right."""
+    right = [Decode(), Resize(24, limit=60), HALF, Layout()]
+    wrong = [Decode(), Resize(24), HALF, Layout()]
+    found = prove([wrong, right], PicturePreprocessor(right), "It")
+    assert found.transforms == tuple(right)
+
+
+def test_a_recipe_of_other_sides_makes_no_picture() -> None:
+    """What a wrong guess would make may not fit into memory."""
+    wrong = [Decode(), Resize(1_000_000), HALF, Layout()]
+    assert prove([wrong, SMALL], PicturePreprocessor(SMALL), "It").transforms == tuple(SMALL)
 
 
 # Proof on pictures

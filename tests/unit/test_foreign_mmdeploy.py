@@ -126,10 +126,8 @@ def test_every_way_to_resize(fields: dict[str, str], how: Any) -> None:
     image = picture(5, (70, 50))
     resize = {"type": "mmdet.Resize", "size": [33, 47], "keep_ratio": False, **fields}
     found = prepared([LOAD, resize, *END], image)
-    if "backend" in fields:
-        expected = np.asarray(image.resize((33, 47), how))
-    else:
-        expected = resized(image, 33, 47, how)
+    by_pil = "backend" in fields
+    expected = np.asarray(image.resize((33, 47), how)) if by_pil else resized(image, 33, 47, how)
     np.testing.assert_array_equal(found[0].transpose(1, 2, 0), expected[:, :, ::-1])
 
 
@@ -339,9 +337,7 @@ def test_a_detector_answers_as_the_sdk_does(size: tuple[int, int], tmp_path: Pat
     write_detector(folder / "end2end.onnx")
     image = picture(11, size)
     width, height = keeping(image, 133, 80)
-    plain = numbers(resized(image, width, height))
-    tensor = np.pad(plain, ((0, 0), (0, 0), (0, -height % 32), (0, -width % 32)))
-    given = run(folder / "end2end.onnx", tensor)
+    given = run(folder / "end2end.onnx", padded_detector_input(image))
     dets, labels = given["dets"][0], given["labels"][0]
     kept = dets[:, 4] > 0.45
     boxes = dets[kept, :4] / np.tile([width / size[0], height / size[1]], 2)
@@ -354,6 +350,135 @@ def test_a_detector_answers_as_the_sdk_does(size: tuple[int, int], tmp_path: Pat
     assert [each.index for each in found.objects] == labels[kept][order].tolist()
     scores = [each.score for each in found.objects]
     np.testing.assert_allclose(scores, dets[kept, 4][order], atol=1e-5)
+
+
+def test_turned_boxes(tmp_path: Path) -> None:
+    head = {"module": "mmrotate", "component": "ResizeRBBox", "params": {"score_thr": 0.4}}
+    folder = write_mmdeploy(tmp_path / "net", steps=DETECTOR_STEPS, head=head)
+    write_rows(
+        folder / "end2end.onnx",
+        [("Sigmoid", 60, 0), ("Sigmoid", 60, 0), ("Sigmoid", 9, 12), ("Sigmoid", 9, 2),
+         ("Sigmoid", 1.5, -0.7), ("Sigmoid", 1, 0)],
+        columns=False, size="high,wide", name="input", output="dets",
+        more="labels = ArgMax<axis=2, keepdims=0>(turned)", outputs=", int64[1,places] labels",
+    )  # fmt: skip
+    image = picture(14, (160, 160))  # half of it goes in
+    given = run(folder / "end2end.onnx", padded_detector_input(image))
+    dets, labels = given["dets"][0], given["labels"][0]
+    best = dets[:, 5].argmax()
+    with modelport.load(folder) as predictor:
+        found = predictor(image)
+    assert len(found) == (dets[:, 5] > 0.4).sum() > 0
+    first = found.objects[0]
+    np.testing.assert_allclose(first.centre, dets[best, :2] * 2, atol=1e-2)
+    np.testing.assert_allclose((first.width, first.height), dets[best, 2:4] * 2, atol=1e-2)
+    assert first.angle == pytest.approx(np.degrees(dets[best, 4]), abs=1e-2)
+    assert first.index == labels[best]
+
+
+def padded_detector_input(image: Image.Image) -> Array:
+    width, height = keeping(image, 133, 80)
+    plain = numbers(resized(image, width, height))
+    return np.pad(plain, ((0, 0), (0, 0), (0, -height % 32), (0, -width % 32)))
+
+
+def test_masks_of_boxes(tmp_path: Path) -> None:
+    params = {"score_thr": 0.3, "rcnn": {"score_thr": 0.3}, "mask_thr_binary": 0.5,
+              "is_resize_mask": True}  # fmt: skip
+    head = {"module": "mmdet", "component": "ResizeInstanceMask", "params": params}
+    folder = write_mmdeploy(tmp_path / "net", steps=DETECTOR_STEPS, head=head)
+    write_rows(
+        folder / "end2end.onnx",
+        [("Sigmoid", 20, 0), ("Sigmoid", 20, 0), ("Sigmoid", 20, 45), ("Sigmoid", 20, 45),
+         ("Sigmoid", 1, 0)],
+        columns=False, size="high,wide", name="input", output="dets",
+        more="labels = ArgMax<axis=2, keepdims=0>(turned)\nends = Slice(s, first, second, last)\n"
+        "cells = Unsqueeze(ends, last)\nmasks = Mul(cells, pattern)",
+        outputs=", int64[1,places] labels, float[1,places,2,2] masks",
+        extra={"first": np.array([4], np.int64), "second": np.array([5], np.int64),
+               "last": np.array([2], np.int64),
+               "pattern": np.array([[1.9, 0.0], [1.9, 0.0]]).reshape(1, 1, 2, 2)},
+    )  # fmt: skip
+    image = picture(15, (160, 160))
+    given = run(folder / "end2end.onnx", padded_detector_input(image))
+    best = given["dets"][0][:, 4].argmax()
+    left, top, right, bottom = given["dets"][0][best, :4] * 2
+    with modelport.load(folder) as predictor:
+        first = predictor(image).objects[0]
+    mask = first.mask
+    assert mask.shape == (160, 160)
+    rows, columns = np.nonzero(mask)
+    assert rows.min() == pytest.approx(top, abs=2)
+    assert rows.max() == pytest.approx(bottom, abs=2)
+    assert columns.min() == pytest.approx(left, abs=2)
+    assert columns.max() < (left + right) / 2 + (right - left) / 5  # the left half alone
+
+
+POSE_STEPS = [
+    LOAD,
+    {"type": "TopDownGetBboxCenterScale", "padding": 1.25, "image_size": [60, 80]},
+    {"type": "TopDownAffine", "image_size": [60, 80]},
+    NORMALIZE,
+    {"type": "ImageToTensor", "keys": ["img"]},
+    {"type": "Collect", "keys": ["img"]},
+]
+
+
+@pytest.mark.parametrize("size", [(60, 80), (45, 120), (200, 90)])
+def test_poses_see_the_picture_with_room_around(size: tuple[int, int]) -> None:
+    """As MMPose cuts a box out: a quarter more than it, in the aspect ratio of the input."""
+    image = picture(16, size)
+    width, height = size
+    if width > height * 60 / 80:
+        wide, high = width, width / (60 / 80)
+    else:
+        wide, high = height * 60 / 80, height
+    wide, high = wide * 1.25, high * 1.25
+    matrix = np.array([[60 / wide, 0, 30 - 60 / wide * width / 2],
+                       [0, 80 / high, 40 - 80 / high * height / 2]])  # fmt: skip
+    # By places from the corner of the first pixel, where OpenCV counts from its middle.
+    matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
+    expected = cv2.warpAffine(np.asarray(image), matrix, (60, 80), flags=cv2.INTER_LINEAR)
+    found = prepared([*POSE_STEPS[:3], *END], image)[0].transpose(1, 2, 0)[:, :, ::-1]
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected.astype(int)).mean() < 6  # whole pixels of the margin
+    black = (expected == 0).all(2)
+    assert ((found == 0).all(2) == black).mean() > 0.94
+
+
+@pytest.mark.parametrize("component", ["TopdownHeatmapSimpleHeadDecode", "SimCCLabelDecode"])
+def test_a_pose_is_found_where_the_network_sees_it(component: str, tmp_path: Path) -> None:
+    """Networks that answer with the brightness of each channel, so that a bright dot is a keypoint."""
+    simcc = component == "SimCCLabelDecode"
+    params = (
+        {"type": "SimCCLabel", "simcc_split_ratio": 1.0} if simcc else {"post_process": "default"}
+    )
+    folder = write_mmdeploy(
+        tmp_path / "net", steps=POSE_STEPS,
+        head={"module": "mmpose", "component": component, "params": params},
+    )  # fmt: skip
+    if simcc:
+        write_onnx(
+            folder / "end2end.onnx",
+            "simcc_x = ReduceMax<axes=[2], keepdims=0>(input)\n"
+            "simcc_y = ReduceMax<axes=[3], keepdims=0>(input)",
+            "float[1,3,80,60] input", "float[1,3,60] simcc_x, float[1,3,80] simcc_y", {},
+        )  # fmt: skip
+    else:
+        write_onnx(
+            folder / "end2end.onnx",
+            "output = AveragePool<kernel_shape=[4,4], strides=[4,4]>(input)",
+            "float[1,3,80,60] input", "float[1,3,20,15] output", {},
+        )  # fmt: skip
+    pixels = np.zeros((160, 120, 3), np.uint8)
+    dots = ((30, 40), (90, 50), (60, 130))
+    for channel, (x, y) in enumerate(dots):
+        pixels[y - 5 : y + 5, x - 5 : x + 5, channel] = 255
+    with modelport.load(folder) as predictor:
+        (found,) = predictor(Image.fromarray(pixels)).objects
+        notes = predictor.bundle.manifest.provenance.notes
+    np.testing.assert_allclose(found.points, dots, atol=3 if simcc else 8)  # a cell is ten pixels
+    assert any("the whole picture is taken for the one box of a person" in note for note in notes)
 
 
 # --- segmentation, restoration, text ------------------------------------------------------------
@@ -533,6 +658,13 @@ def test_operators_of_mmdeploy_are_named(tmp_path: Path) -> None:
     [
         ("ResizeRBBoxes", {}, "the component ResizeRBBoxes of mmx has no counterpart in modelport"),
         ("BaseDenseHead", {}, "the component BaseDenseHead of mmx has no counterpart"),
+        ("ResizeInstanceMask", {"mask_thr": 0.5}, "rcnn of ResizeInstanceMask is None"),
+        (
+            "SimCCLabelDecode",
+            {"export_postprocess": True},
+            "export_postprocess of SimCCLabelDecode",
+        ),
+        ("TopdownHeatmapSimpleHeadDecode", {"post_process": "megvii"}, "post_process of"),
         ("ResizeBBox", {}, "the network gives output. Expected an output 'dets'"),
         ("LinearClsHead", {"topk": "all"}, "topk is text. Expected a whole number"),
         ("LinearClsHead", {"topk": 0}, "the parameter 'top'"),

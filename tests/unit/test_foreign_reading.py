@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -124,10 +125,8 @@ def test_damaged_files_are_refused_or_read(
     for place, value in changes:
         data[place % len(data)] = value
     (folder / "m.onnx").write_bytes(data[: max(0, len(data) - cut)])
-    try:
+    with suppress(BundleFormatError):  # anything else is a bug
         read_onnx(folder / "m.onnx")
-    except BundleFormatError as error:
-        assert "m.onnx" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,79 @@ def test_grey_models_see_grey(tmp_path: Path) -> None:
         assert predictor(image).score == pytest.approx(run(path, grey)[0].max(), abs=1e-5)
 
 
+def test_turned_boxes(tmp_path: Path) -> None:
+    channels = [*DETECTOR, ("Sigmoid", np.pi, -np.pi / 4)]
+    path = write_rows(tmp_path / "obb.onnx", channels, metadata=ultralytics_metadata("obb"))
+    image = picture(27, (64, 64))
+    rows = run(path, letterboxed(image, 64, 64))[0][0].T
+    best = rows[rows[:, 4:9].max(1).argmax()]
+    with modelport.load(path) as predictor:
+        first = predictor(image).objects[0]
+    assert first.index == best[4:9].argmax()
+    assert first.score == pytest.approx(best[4:9].max(), abs=1e-5)
+    np.testing.assert_allclose(first.centre, best[:2], atol=1e-3)
+    width, height, angle = best[2], best[3], best[9]
+    across = np.array([np.cos(angle), np.sin(angle)]) * width / 2
+    down = np.array([-np.sin(angle), np.cos(angle)]) * height / 2
+    expected = [best[:2] + a * across + b * down for a in (-1, 1) for b in (-1, 1)]
+    found = sorted(map(tuple, first.corners.round(2)))
+    np.testing.assert_allclose(found, sorted(map(tuple, np.round(expected, 2))), atol=0.02)
+
+
+def test_masks(tmp_path: Path) -> None:
+    """Three prototypes of 4 x 4 cells, which each object mixes."""
+    channels = [*DETECTOR, *[("Identity", 1.0, 0.0)] * 3]
+    path = write_rows(
+        tmp_path / "seg.onnx", channels, metadata=ultralytics_metadata("segment"),
+        more="output1 = Slice(a, starts, ends, axes)", outputs=", float[1,3,4,4] output1",
+        extra={"starts": np.array([9], np.int64), "ends": np.array([12], np.int64),
+               "axes": np.array([1], np.int64)},
+    )  # fmt: skip
+    image = picture(28, (64, 64))
+    given = run(path, letterboxed(image, 64, 64))
+    rows, prototypes = given[0][0].T, given[1][0]
+    best = rows[rows[:, 4:9].max(1).argmax()]
+    planes = np.tensordot(best[9:], prototypes, 1).astype(np.float32)
+    whole = cv2.resize(planes, (64, 64), interpolation=cv2.INTER_LINEAR) > 0
+    left, top = best[:2] - best[2:4] / 2
+    right, bottom = best[:2] + best[2:4] / 2
+    y, x = np.mgrid[:64, :64] + 0.5
+    whole &= (x > left) & (x < right) & (y > top) & (y < bottom)
+    with modelport.load(path) as predictor:
+        first = predictor(image).objects[0]
+    assert first.index == best[4:9].argmax()
+    assert whole.any()
+    both = (first.mask & whole).sum() / max(1, (first.mask | whole).sum())
+    assert both > 0.9
+
+
+@pytest.mark.parametrize("numbers", [2, 3])
+@pytest.mark.parametrize("final", [False, True], ids=["raw", "final"])
+def test_keypoints(numbers: int, final: bool, tmp_path: Path) -> None:
+    point = [("Sigmoid", 64, 0), ("Sigmoid", 64, 0), ("Sigmoid", 1, 0)][:numbers]
+    corners = [("Sigmoid", 20, 0)] * 2 + [("Sigmoid", 20, 40)] * 2
+    rows = [*corners, ("Sigmoid", 1, 0), ("Identity", 0, 0)] if final else DETECTOR[:5]
+    metadata = ultralytics_metadata("pose", ["person"], kpt_shape=[4, numbers], end2end=final)
+    path = write_rows(
+        tmp_path / "pose.onnx", [*rows, *point * 4], columns=not final, metadata=metadata
+    )
+    image = picture(29, (64, 64))
+    given = run(path, letterboxed(image, 64, 64))[0][0]
+    table = given if final else given.T
+    best = table[table[:, 4].argmax()]
+    points = best[6 if final else 5 :].reshape(4, numbers)
+    with modelport.load(path) as predictor:
+        first = predictor(image).objects[0]
+    assert first.score == pytest.approx(best[4], abs=1e-5)
+    np.testing.assert_allclose(first.points, points[:, :2], atol=1e-3)
+    if numbers == 3:
+        np.testing.assert_allclose(first.scores, points[:, 2], atol=1e-5)
+    box = (
+        best[:4] if final else np.concatenate([best[:2] - best[2:4] / 2, best[:2] + best[2:4] / 2])
+    )
+    np.testing.assert_allclose(first.box, box.clip(0, 64), atol=1e-3)
+
+
 def test_other_files_are_not_claimed(tmp_path: Path) -> None:
     plain = write_classifier(tmp_path / "a.onnx", metadata={"names": "{}"})
     opener = opener_of(plain)
@@ -215,6 +288,11 @@ def test_other_files_are_not_claimed(tmp_path: Path) -> None:
         ({"imgsz": "[1, 2, 3]"}, "imgsz is [1, 2, 3]"),
         ({"channels": "7"}, "takes pictures of 7 channels"),
         ({"kpt_shape": "[17]"}, "kpt_shape is [17]"),
+        ({"task": "pose"}, "the metadata has no kpt_shape"),
+        ({"task": "pose", "kpt_shape": "[4, 3]"}, "three dimensions with 21 channels on axis 1"),
+        ({"task": "segment"}, "a second output of prototypes"),
+        ({"task": "obb"}, "three dimensions with 10 channels on axis 1"),
+        ({"task": "obb", "end2end": "True"}, "gives final turned boxes"),
         ({"end2end": "1"}, "end2end is the number 1"),
         ({"args": "[]"}, "args is a list. Expected an object"),
     ],

@@ -239,9 +239,10 @@ def test_keypoints_of_crops_come_back_in_the_picture(models: Path, tmp_path: Pat
         drawn = np.asarray(chain.draw(image, found)).astype(int)
     for part, (left, top, right, bottom) in zip(found.each("people"), things, strict=True):
         assert part.thing.box == (left, top, right - 1, bottom - 1)
-        # The middle of a box is counted from the middle of the first pixel, as MMPose does.
+        # As MMPose counts, from the middle of the first pixel: the middle of the box is at (24, 32).
         middle = np.array([(left + right - 1) / 2 + 0.5, (top + bottom - 1) / 2 + 0.5])
-        expected = middle + (np.array([[0.25, 0.5], [0.75, 0.125]]) - 0.5) * (37.5, 50)
+        in_crop = np.array([[0.25, 0.5], [0.75, 0.125]]) * (48, 64)
+        expected = middle + (in_crop - (24.5, 32.5)) * 37.5 / 48
         (posed,) = part["pose"].objects
         np.testing.assert_allclose(posed.points, expected, atol=1e-4)
         x, y = posed.points[0]

@@ -25,7 +25,10 @@ from modelport.runtime.sinks.table import Table
 from modelport.runtime.sources import Item
 from modelport.runtime.tasks.base import Result
 from modelport.runtime.tasks.detection import Detection, Detections
+from modelport.runtime.tasks.instance_segmentation import Instance, Instances
+from modelport.runtime.tasks.pose import Posed, Poses
 from modelport.runtime.tasks.rle import mask_from_rle
+from modelport.runtime.tasks.skeletons import SKELETONS
 from support import entries
 
 FAILED = Failed(DataError("no.png cannot be read"))
@@ -153,15 +156,6 @@ def test_a_table_without_rows_has_a_head(tmp_path: Path) -> None:
 # --- COCO ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Masked:
-    box: tuple[float, float, float, float]
-    label: str
-    index: int
-    score: float
-    mask: Any
-
-
 def test_coco_takes_boxes(tmp_path: Path) -> None:
     path = tmp_path / "answers.json"
     written(
@@ -237,9 +231,19 @@ def test_what_are_no_annotations_is_said(content: str, tmp_path: Path) -> None:
 def test_coco_takes_masks() -> None:
     mask = np.zeros((6, 9), bool)
     mask[1:4, 2:8] = True
-    objects = (Masked((2, 1, 8, 4), "cat", 3, 0.5, mask),)
-    (entry,) = entries_of(type("Masks", (), {"objects": objects})())
+    one = Instance((2, 1, 8, 4), "cat", 3, 0.5, mask[1:5, 2:9], (2, 1), (9, 6))
+    (entry,) = entries_of(Instances((one,)))
+    assert (entry["index"], entry["label"]) == (3, "cat")
     assert (mask_from_rle(entry["found"]["segmentation"]) == mask).all()
+    assert entry["found"]["bbox"] == [2, 1, 6, 3]
+
+
+def test_coco_takes_keypoints() -> None:
+    points = np.array([[0.5, 10.5], [7.25, 3.0]])
+    one = Posed(points, np.array([0.5, 0.25]), 0.75)
+    (entry,) = entries_of(Poses((one,), SKELETONS["coco17"], 0.3))
+    assert (entry["index"], entry["label"]) == (1, "person")
+    assert entry["found"] == {"score": 0.75, "keypoints": [0, 10, 1, 6.75, 2.5, 1]}
 
 
 def test_coco_refuses_what_has_no_boxes() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelport import transforms as T
@@ -30,6 +30,7 @@ def prepared(*transforms: Any, rate: int = 16000, **waveform: Any) -> Any:
 # --- windows ------------------------------------------------------------------------------------
 
 
+@settings(max_examples=40)
 @given(
     samples=st.integers(1, 60), hop=st.integers(1, 12), before=st.integers(0, 9),
     after=st.integers(0, 30), tail=st.sampled_from(["pad", "drop"]),
@@ -165,7 +166,10 @@ def test_bands_are_triangles_between_points_of_the_scale(name: Any, scale: Any, 
     [
         ({"logarithm": "none"}, lambda x: np.maximum(x, 1e-10)),
         ({"logarithm": "ln", "floor": 0.0, "offset": 1e-6}, lambda x: np.log(x + 1e-6)),
-        ({"logarithm": "db", "range": 20.0}, lambda x: np.maximum(y := 10 * np.log10(x), y.max() - 20)),
+        (
+            {"logarithm": "db", "range": 20.0},
+            lambda x: np.maximum(y := 10 * np.log10(x), y.max() - 20),
+        ),
         ({"shift": 4.0, "gain": 0.25}, lambda x: (np.log10(np.maximum(x, 1e-10)) + 4) / 4),
     ],
     ids=["none", "ln", "db", "gain"],
@@ -189,7 +193,13 @@ def test_whisper_has_its_shape_and_range() -> None:
 
 @pytest.mark.parametrize(
     ("axes", "shape"),
-    [("nft", (1, 9, 5)), ("ntf", (1, 5, 9)), ("ncft", (1, 1, 9, 5)), ("ntfc", (1, 5, 9, 1)), ("n1tf", (1, 1, 5, 9))],
+    [
+        ("nft", (1, 9, 5)),
+        ("ntf", (1, 5, 9)),
+        ("ncft", (1, 1, 9, 5)),
+        ("ntfc", (1, 5, 9, 1)),
+        ("n1tf", (1, 1, 5, 9)),
+    ],
 )
 def test_axes_of_spectra(axes: str, shape: tuple[int, ...]) -> None:
     plain = prepared(T.Spectrogram(fft=16, hop=10))(noise(40))

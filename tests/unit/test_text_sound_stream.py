@@ -42,7 +42,11 @@ summing (float[N, 6] window) => (float[N, 1] level)
 }"""
 
 SOUND = [T.Waveform(rate=100), T.Windows(hop=4, before=2)]
-PARAMETERS = {"state": {"after": "before"}, "initial": {"before": 3.0}, "constants": {"factor": 0.5}}
+PARAMETERS = {
+    "state": {"after": "before"},
+    "initial": {"before": 3.0},
+    "constants": {"factor": 0.5},
+}
 
 
 def deployed(folder: Path, text: str, data: Path | None = None, **source: Any) -> Path:
@@ -163,7 +167,9 @@ def test_reset_forgets_and_streams_are_apart(decaying: Predictor) -> None:
 def test_a_stream_that_kept_nothing_has_no_result(decaying: Predictor) -> None:
     stream = decaying.stream()
     stream(noise(8))
-    with pytest.raises(UsageError, match="no outputs to make a result of. Expected a stream made"):
+    with pytest.raises(
+        UsageError, match=r"no outputs to make a result of\. Expected a stream made"
+    ):
         stream.result()
 
 
@@ -264,7 +270,10 @@ def test_a_state_has_the_type_of_its_input() -> None:
     ("transforms", "reason"),
     [
         ([T.Waveform(rate=100)], "the transforms have no windows"),
-        ([T.Waveform(rate=100), T.Standardize(), T.Windows(hop=6)], "standardize comes before windows"),
+        (
+            [T.Waveform(rate=100), T.Standardize(), T.Windows(hop=6)],
+            "standardize comes before windows",
+        ),
     ],
 )
 def test_what_needs_a_whole_recording_cannot_stream(

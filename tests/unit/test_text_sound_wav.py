@@ -172,7 +172,12 @@ def test_what_is_no_recording_is_said(item: Any, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("dtype", "low", "high"),
-    [("int8", -128, 127), ("int16", -32768, 32767), ("uint8", 0, 255), ("int32", -(2**31), 2**31 - 1)],
+    [
+        ("int8", -128, 127),
+        ("int16", -32768, 32767),
+        ("uint8", 0, 255),
+        ("int32", -(2**31), 2**31 - 1),
+    ],
 )
 def test_whole_numbers_have_their_full_scale(dtype: str, low: int, high: int) -> None:
     found = from_array(np.array([low, 128 if dtype == "uint8" else 0, high], dtype))[:, 0]

@@ -352,7 +352,7 @@ def test_lines_are_in_reading_order() -> None:
     assert in_reading_order([]) == []
 
 
-@pytest.mark.parametrize("shape", [(), (4,), (4, 4), (2, 1, 4, 4), (1, 4, 4), (0, 1, 4, 4)])
+@pytest.mark.parametrize("shape", [(), (4,), (4, 4), (2, 1, 4, 4), (1, 1, 1, 4, 4), (0, 1, 4, 4)])
 def test_outputs_that_are_no_map_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(FeedsError) as caught:
         FINDER.decode({"y": np.zeros(shape, np.float32)}, Context(FINDER.parameters({})))
@@ -360,6 +360,13 @@ def test_outputs_that_are_no_map_are_refused(shape: tuple[int, ...]) -> None:
         f"An output has shape {list(shape)}. Expected a map of text: 1 x channels x height x width, "
         "with a batch of one. Deploy the model with --task tensors to have the outputs as they are."
     )
+
+
+def test_a_map_may_lack_its_channel() -> None:
+    context: Context[Any] = Context(FINDER.parameters({}), placement=THREE)
+    found = FINDER.decode({"map": text_map(2)[None]}, context)
+    assert found == find(text_map(2), THREE)
+    assert found.lines
 
 
 def test_a_map_with_a_nan_is_no_answer() -> None:

@@ -199,7 +199,17 @@ def test_rounding_of_the_longer_edge(
 
 @pytest.mark.parametrize(
     ("spare", "half_even", "floor"),
-    [(0, 0, 0), (1, 0, 0), (2, 1, 1), (3, 2, 1), (5, 2, 2), (7, 4, 3)],
+    [
+        (0, 0, 0),
+        (1, 0, 0),
+        (2, 1, 1),
+        (3, 2, 1),
+        (5, 2, 2),
+        (7, 4, 3),
+        (-1, 0, -1),
+        (-2, -1, -1),
+        (-5, -2, -3),
+    ],
 )
 def test_rounding_of_the_margin(spare: int, half_even: int, floor: int) -> None:
     size = (10 + spare, 10 + spare)

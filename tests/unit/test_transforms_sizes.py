@@ -82,6 +82,11 @@ def detr_size(width: int, height: int, size: int, most: int) -> tuple[int, int]:
     return int(exact * width / height), size
 
 
+def ceiled(sides: tuple[int, int], divisor: int) -> tuple[int, int]:
+    """What Mask2Former and TextNet do with the sides above."""
+    return math.ceil(sides[0] / divisor) * divisor, math.ceil(sides[1] / divisor) * divisor
+
+
 def no_pixel_less(sides: tuple[int, int]) -> tuple[int, int]:
     """Ours, where the library would make a picture of no pixels."""
     return max(1, sides[0]), max(1, sides[1])
@@ -103,6 +108,11 @@ def test_a_shorter_edge_with_a_limit(width: int, height: int, size: int, spare: 
     )
     assert Resize(size, limit=most, limit_rounding="half-even").target(*given) == no_pixel_less(
         detr_size(width, height, size, most)
+    )
+    mask2former = Resize(size, limit=most, limit_rounding="half-even", divisor=32,
+                         divisor_rounding="ceil")  # fmt: skip
+    assert mask2former.target(*given) == ceiled(
+        no_pixel_less(detr_size(width, height, size, most)), 32
     )
 
 
@@ -165,7 +175,7 @@ def dpt_size(
 @given(width=SIDE, height=SIDE, limit=st.integers(32, 1200))
 def test_the_sides_of_paddle(width: int, height: int, limit: int) -> None:
     for kind, edge, only in (("max", "longer", "shrink"), ("min", "shorter", "enlarge")):
-        step = ResizeToMultiple(divisor=32, size=limit, edge=edge, only=only, whole=True)
+        step = Resize(limit, edge=edge, only=only, by="factor", divisor=32)
         assert step.target(width, height) == paddle_size(width, height, limit, kind)
 
 
@@ -239,6 +249,8 @@ def test_the_sides_of_lines(width: int, height: int) -> None:
         ({"size": (25, 28)}, (0, 0, 0, 5)),
         ({"divisor": 32}, (0, 0, 2, 12)),
         ({"divisor": 10}, (0, 0, 0, 0)),
+        ({"divisor": 10, "always": True}, (0, 0, 10, 10)),
+        ({"divisor": 8, "always": True}, (0, 0, 2, 4)),
         ({"square": True}, (0, 0, 0, 10)),
         ({"square": True, "anchor": "center"}, (0, 5, 0, 5)),
         ({"square": True, "divisor": 16, "anchor": "center"}, (1, 6, 1, 6)),
@@ -349,7 +361,7 @@ def test_one_pass_gives_what_each_step_alone_gives(
     "steps",
     [
         [Resize(100, edge="longer", rounding="nearest"), Pad(size=100, fill="edge")],
-        [ResizeToMultiple(divisor=32, size=96, only="shrink", whole=True)],
+        [Resize(96, edge="longer", only="shrink", by="factor", divisor=32)],
         [TextLine(48, width=160)],
         [Resize(60, limit=90), Pad(divisor=32)],
     ],

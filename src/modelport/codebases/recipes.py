@@ -17,6 +17,8 @@ from PIL import Image
 
 from modelport.errors import ModelportError
 from modelport.runtime.transforms import CenterCrop, Decode, Layout, Normalize, Resize, Transform
+from modelport.runtime.transforms.base import Spatial
+from modelport.runtime.transforms.frames import extent
 from modelport.runtime.transforms.picture import PicturePreprocessor
 from modelport.types import Array
 
@@ -32,6 +34,8 @@ METHODS = {
     "lanczos": "pil.lanczos",
 }
 """The libraries' words for how to resize."""
+
+_LONGEST = 1024
 
 ROUNDING = 1.01
 """Grey levels that two ways of the same resize may differ by, and a little for float32."""
@@ -102,6 +106,9 @@ def _does(
         pipeline = PicturePreprocessor(proposal)
     except ModelportError:  # the metadata has one mean for three channels, say
         return False
+    made = (_sides(proposal, *picture.size) for picture in pictures)
+    if any(sides != wanted.shape[:1:-1] for sides, wanted in zip(made, expected, strict=True)):
+        return False  # before pictures of any size are made
     normalize = pipeline.normalize
     grey = max(normalize.scale / std for std in normalize.std) if normalize else 1.0
     found = (pipeline(picture) for picture in pictures)
@@ -109,6 +116,13 @@ def _does(
         ours.shape == wanted.shape and float(np.abs(ours - wanted).max()) <= ROUNDING * grey
         for ours, wanted in zip(found, expected, strict=True)
     )
+
+
+def _sides(proposal: Sequence[Transform], width: int, height: int) -> tuple[int, int]:
+    for step in proposal:
+        if isinstance(step, Spatial):
+            width, height = step.sides(width, height)
+    return width, height
 
 
 def _batch(result: Any) -> Array:
@@ -124,12 +138,16 @@ def _picture(wide: int, high: int) -> Image.Image:
 
 
 def _telling_sizes(proposals: Sequence[Sequence[Transform]]) -> list[tuple[int, int]]:
-    """Sizes whose margin to crop is 3 pixels, or as many more as 4 divides.
+    """Sizes whose margin to crop is 3 pixels, or as many more as 4 divides; ribbons that reach limits.
 
     Libraries round the half of any other margin to the same pixel.
     """
     sizes: set[tuple[int, int]] = set()
     for proposal in proposals:
+        limited = [step for step in proposal if isinstance(step, Resize) and step.limit]
+        for step in limited:
+            across = 64 * (step.limit or 0) // min(extent(step.size)) + 37
+            sizes |= {(across, 64), (64, across)} if across <= _LONGEST else set()
         resize = next((step.size for step in proposal if isinstance(step, Resize)), None)
         crop = next((step.extent()[0] for step in proposal if isinstance(step, CenterCrop)), None)
         if isinstance(resize, int) and crop is not None:

@@ -53,6 +53,7 @@ class SegmentationModelsPytorch(Codebase):
             model=model,
             inputs=pixels(first_parameter(model), channels, size),
             transforms=recipe.transforms,
+            **_meaning(options, known),
             name=f"{name}_{encoder}",
             notes=tuple(notes),
         )
@@ -101,6 +102,17 @@ _UNKNOWN = (
     "how {} normalises is on the library's hub and was not downloaded, so no transforms were "
     "declared: most encoders want transforms.Normalize with IMAGENET_MEAN and IMAGENET_STD"
 )
+
+
+def _meaning(options: Mapping[str, Any], known: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+    """The task and its parameters, where the last activation leaves no doubt."""
+    default = known["classes"].default if "classes" in known else 1
+    classes, last = int(options.get("classes", default)), options.get("activation")
+    doubtful = classes > 1 and last == "sigmoid"  # several labels may be at one pixel
+    if doubtful or not isinstance(last, (str, type(None))) or options.get("aux_params"):
+        return {}
+    scores = "probabilities" if last == "sigmoid" else "logits"
+    return {"task": "semantic_segmentation", "parameters": {"scores": scores}}
 
 
 def _default_weights(encoder: str) -> Any:

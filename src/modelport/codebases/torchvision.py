@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from PIL import Image
@@ -14,8 +14,17 @@ from modelport.errors import UsageError
 from modelport.frontends.source import Source
 from modelport.runtime.transforms import Normalize, Transform
 
-_PICTURES = ("ImageClassification", "SemanticSegmentation", "ObjectDetection")
+_PICTURES = ("ImageClassification", "SemanticSegmentation")
 """Presets that take one picture; those for videos and optical flow take several."""
+
+
+_TASKS = {
+    "NoneType": "classification",
+    "ImageClassification": "classification",
+    "SemanticSegmentation": "semantic_segmentation",
+    "VideoClassification": "video_classification",
+}
+"""By the presets of weights."""
 
 
 class Torchvision(Codebase):
@@ -65,6 +74,7 @@ def _source(
     categories = meta.get("categories")
     if categories and options.get("num_classes", len(categories)) != len(categories):
         categories = None
+    task, parameters = _meaning(model, kind, categories)
     notes = list(recipe.notes)
     if not pretrained and getattr(model, "transform_input", None) is False:
         notes.append(
@@ -74,7 +84,8 @@ def _source(
         model=model,
         inputs=inputs,
         transforms=recipe.transforms,
-        task="classification" if kind in ("ImageClassification", "NoneType") else "tensors",
+        task=task,
+        parameters=parameters,
         labels=list(categories) if categories else None,
         licence=meta.get("license") if pretrained else None,
         name=name,
@@ -82,16 +93,37 @@ def _source(
     )
 
 
+def _meaning(model: Any, kind: str, categories: Sequence[str] | None) -> tuple[str, dict[str, Any]]:
+    """Task, and its parameters."""
+    from modelport.codebases.detection import is_detector
+    from modelport.codebases.torchvision_heads import meaning_of_detector
+
+    if is_detector(model):
+        return meaning_of_detector(model)
+    return _TASKS.get(kind, "tensors"), _parameters(kind, categories)
+
+
+def _parameters(kind: str, categories: Sequence[str] | None) -> dict[str, Any]:
+    """Of the task: a segmenter may have a second output, of use in training only."""
+    if kind != "SemanticSegmentation":
+        return {}
+    hidden = [number for number, name in enumerate(categories or ()) if name == "__background__"]
+    return {"output": "out", "hidden": hidden}
+
+
 def _input(
     name: str, model: Any, preset: Any, meta: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[Recipe, Any]:
     """How pictures become the input, and its specification."""
     from modelport.codebases.detection import for_one_picture, is_detector, native_size
+    from modelport.codebases.torchvision_heads import recipe_of_detector
 
     detects = is_detector(model)
     size = native_size(for_one_picture(model)) if detects else _size(preset, meta, options)
     kind = type(preset).__name__
     first = first_parameter(model)
+    if detects:
+        return recipe_of_detector(model, size), pixels(first, 3, size)
     if kind == "VideoClassification":
         frames = meta.get("min_temporal_size", 16)
         return _unsaid(name, "videos"), f"{first}=1x3x{frames}x{size[0]}x{size[1]}"

@@ -12,6 +12,7 @@ from modelport.codebases.base import Codebase, quiet, said
 from modelport.codebases.processors import recipe_of
 from modelport.codebases.recipes import Recipe
 from modelport.codebases.transformers_inputs import inputs_of, picture_size
+from modelport.codebases.transformers_tasks import meaning_of
 from modelport.errors import SourceError, UsageError
 from modelport.frontends.source import Source
 
@@ -34,7 +35,6 @@ TASKS = {
 }
 """The library's words for what a model is for, and its classes."""
 
-_CLASSIFIERS = ("ForImageClassification", "ForSequenceClassification")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
@@ -143,14 +143,15 @@ class Transformers(Codebase):
         if inputs is not None and next(iter(inputs)) != "pixel_values":
             recipe = Recipe()
         recipe = recipe.fitting(size, "The image processor")
-        kind = type(model).__name__
-        classifies = any(word in kind for word in _CLASSIFIERS) and config.num_labels > 1
+        task, parameters = meaning_of(model, config)
+        named = task in ("classification", "semantic_segmentation", "detection")
         return Source(
             model=model,
             inputs=inputs,
             transforms=recipe.transforms,
-            task="classification" if classifies else "tensors",
-            labels=_labels(config) if classifies else None,
+            task=task,
+            parameters=parameters,
+            labels=_labels(config) if named else None,
             licence=_licence(where) if pretrained else None,
             name=Path(where).name,
             notes=(*notes, *recipe.notes),

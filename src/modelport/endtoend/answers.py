@@ -9,9 +9,12 @@ from typing import Any, cast
 import numpy as np
 
 from modelport.endtoend.canvas import Canvas
+from modelport.endtoend.detecting import detected, undetectable
 from modelport.frontends.network import Tensor
 from modelport.runtime.tasks.base import Result
+from modelport.runtime.tasks.boxes import overlaps
 from modelport.runtime.tasks.classification import Classification, ClassificationParameters
+from modelport.runtime.tasks.detection import Detections
 from modelport.runtime.tasks.tensors import Tensors
 from modelport.types import Array, Outputs
 
@@ -107,7 +110,38 @@ def _classes_differ(want: Outputs, got: Outputs) -> str | None:
     return None
 
 
+# --- detection ----------------------------------------------------------------------------------
+
+
+def _expected_objects(result: Detections) -> Outputs:
+    return {
+        "boxes": result.boxes.astype(np.float32),
+        "scores": np.array([each.score for each in result.objects], np.float32),
+        "classes": np.array([each.index for each in result.objects], np.int64),
+    }
+
+
+_OVERLAP, _SURE = 0.9, 0.05
+"""Boxes that overlap by so much are the same; scores may differ by so much."""
+
+
+def _objects_differ(want: Outputs, got: Outputs) -> str | None:
+    """Every object that is sure enough is found on the other side, whichever order they stand in."""
+    for one, other, side in ((want, got, "misses"), (got, want, "invents")):
+        least = float(min(one["scores"].min(initial=1), other["scores"].min(initial=1)))
+        for box, score, index in zip(one["boxes"], one["scores"], one["classes"], strict=True):
+            if score > least + _SURE and not _has(other, box, float(score), int(index)):
+                return f"it {side} class {index} with {score:.2f} at {np.round(box).tolist()}"
+    return None
+
+
+def _has(objects: Outputs, box: Array, score: float, index: int) -> bool:
+    same = (objects["classes"] == index) & (np.abs(objects["scores"] - score) <= _SURE)
+    return bool((overlaps(box[None], objects["boxes"])[0] >= _OVERLAP)[same].any())
+
+
 ANSWERS: dict[str, Answer] = {
+    "detection": Answer(detected, _expected_objects, _objects_differ, undetectable),
     "tensors": Answer(_tensors, _expected_tensors, _tensors_differ),
     "classification": Answer(_classification, _expected_classes, _classes_differ),
 }

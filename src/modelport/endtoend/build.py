@@ -22,6 +22,8 @@ IMAGE = "image"
 
 TENSOR = "tensor"
 
+FOUND = "found"
+
 LEAST_OPSET = 18
 
 
@@ -61,10 +63,24 @@ def whole_graph(
     for key, tensor in ANSWERS[task].write(canvas, outputs, parameters).items():
         net.output(tensor, key)
     built = net.build(prune=True)
+    _name_free_sizes(built)
     if labels is not None:
         built.metadata_props["modelport.labels"] = json.dumps(list(labels), ensure_ascii=False)
     built.metadata_props["modelport.task"] = task
     return built
+
+
+def _name_free_sizes(model: ir.Model) -> None:
+    """How many were found is a size of the results, and gets a name that says so."""
+    for value in model.graph.outputs:
+        if value.shape is not None:
+            sizes = [size if isinstance(size, int) else _named(size) for size in value.shape]
+            value.shape = ir.Shape(sizes)
+
+
+def _named(size: ir.SymbolicDim) -> ir.SymbolicDim:
+    unknown = size.value is None or size.value.startswith("unk__")
+    return ir.SymbolicDim(FOUND) if unknown else size
 
 
 def tensor_graph(transforms: Sequence[Transform], opset: int = LEAST_OPSET) -> ir.Model:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 
 from modelport.frontends.network import Network, Tensor
+from modelport.runtime.transforms.rounding import halved
 
 Count: TypeAlias = int | Tensor
 """A number, or a tensor of int64 and shape [1]."""
@@ -75,9 +76,19 @@ class Counts:
             return self.net.where(condition, self.tensor(yes), self.tensor(no))
         return yes if condition else no
 
-    def floor(self, number: Tensor) -> Count:
-        """The whole number below a float of shape [1]."""
-        return self.net.cast(cast(Tensor, self.net.op.Floor(number)), "int64")
+    def rounded(self, number: Tensor, how: str) -> Count:
+        """A whole number near a positive float of shape [1]; `how` is one of the runtime's `Rounding`."""
+        op = self.net.op
+        if how == "nearest":
+            number, how = number + 0.5, "floor"
+        made = {"floor": op.Floor, "ceil": op.Ceil, "half-even": op.Round}[how](number)
+        return self.net.cast(cast(Tensor, made), "int64")
+
+    def halved(self, count: Count, how: str) -> Count:
+        """Half of a count that is not negative."""
+        if isinstance(count, int):
+            return halved(count, how)  # type: ignore[arg-type]
+        return self.rounded(self.number(count) * 0.5, how)
 
     def _op(self, name: str, left: Count, right: Count) -> Tensor:
         return cast(Tensor, getattr(self.net.op, name)(self.tensor(left), self.tensor(right)))

@@ -10,9 +10,18 @@ import numpy as np
 
 from modelport.endtoend import resampling
 from modelport.endtoend.canvas import Canvas
-from modelport.endtoend.counts import Count
+from modelport.endtoend.counts import Count, Counts
 from modelport.frontends.network import Tensor
-from modelport.runtime.transforms import CenterCrop, Decode, Layout, Normalize, Resize, Transform
+from modelport.runtime.transforms import (
+    CenterCrop,
+    Decode,
+    Layout,
+    Letterbox,
+    Normalize,
+    Resize,
+    Transform,
+)
+from modelport.runtime.transforms.frames import extent
 
 T = TypeVar("T", bound=Transform)
 
@@ -87,22 +96,54 @@ def _resize(canvas: Canvas, resize: Resize) -> Canvas:
 
 
 def _target(canvas: Canvas, resize: Resize) -> tuple[Count, Count]:
-    """Height and width after it, in the integers that the runtime's division gives."""
+    """Height and width after it, as the runtime's `Resize.target`."""
     if not isinstance(resize.size, int):
         return resize.size[0], resize.size[1]
     counts, high, wide = canvas.counts, canvas.down.size, canvas.across.size
-    short, long = counts.least(high, wide), counts.most(high, wide)
-    if resize.rounding == "floor":
-        other = counts.over(counts.times(long, resize.size), short)
-    else:
-        doubled = counts.plus(counts.times(long, 2 * resize.size), short)
-        other = counts.over(doubled, counts.times(short, 2))
-    other = counts.most(other, 1)
-    stands = wide <= high
+    shorter = counts.least(high, wide) if resize.edge == "shorter" else counts.most(high, wide)
+    other = counts.most(high, wide) if resize.edge == "shorter" else counts.least(high, wide)
+    exact = counts.number(counts.times(other, resize.size)) / counts.number(shorter)
+    length = counts.most(counts.rounded(exact, resize.rounding), 1)
+    stands = (wide <= high) if resize.edge == "shorter" else (wide >= high)
     return (
-        counts.chosen(stands, other, resize.size),
-        counts.chosen(stands, resize.size, other),
+        counts.chosen(stands, length, resize.size),
+        counts.chosen(stands, resize.size, length),
     )
+
+
+def _resize_refusal(resize: Resize) -> str | None:
+    if resize.edge in ("height", "width"):
+        return f"the transform resize of the {resize.edge} has no form in the graph yet"
+    return resampling.unsupported(resize.interpolation)
+
+
+def _letterbox(canvas: Canvas, box: Letterbox) -> Canvas:
+    net, counts = canvas.net, canvas.counts
+    wide, high = extent(box.size)
+    down, across = counts.number(canvas.down.size), counts.number(canvas.across.size)
+    ratio = net.minimum(np.float64(high) / down, np.float64(wide) / across)
+    if not box.upscale:
+        ratio = net.minimum(ratio, np.float64(1))
+    height = _edge(counts, down * ratio, box, high)
+    width = _edge(counts, across * ratio, box, wide)
+    canvas = resampling.resized(canvas, box.interpolation, height, width)
+    top = left = cast(Count, 0)
+    if box.anchor == "center":
+        top = counts.halved(counts.minus(high, height), box.margin)
+        left = counts.halved(counts.minus(wide, width), box.margin)
+    return window(
+        canvas, counts.minus(0, top), counts.minus(0, left), high, wide, fill=cast(float, box.fill)
+    )
+
+
+def _edge(counts: Counts, exact: Tensor, box: Letterbox, most: int) -> Count:
+    return counts.least(counts.most(counts.rounded(exact, box.rounding), 1), most)
+
+
+def _letterbox_refusal(box: Letterbox) -> str | None:
+    if isinstance(box.fill, tuple) and len(set(box.fill)) > 1:
+        return "the transform letterbox with a colour to fill with has no form in the graph yet"
+    return resampling.unsupported(box.interpolation)
 
 
 def _center_crop(canvas: Canvas, crop: CenterCrop) -> Canvas:
@@ -146,7 +187,7 @@ def window(
     )
     # For all axes: ONNX Runtime moves transposes across a Pad as if it named none.
     pads = counts.row(0, 0, *pads_before, 0, 0, *pads_after)
-    padded = net.op.Pad(part, pads, np.array(fill, canvas.pixels.dtype))
+    padded = net.op.Pad(part, pads, np.array(np.max(fill), canvas.pixels.dtype))
     pixels = cast(Tensor, padded)
     return canvas.moved(pixels, counts.minus(0, top), counts.minus(0, left), height, width)
 
@@ -175,8 +216,13 @@ STEPS: dict[str, Step] = {
     "decode": Step(_decode, frozenset({"colour", "orientation", "draft"})),
     "resize": Step(
         _resize,
-        frozenset({"size", "interpolation", "rounding"}),
-        lambda resize: resampling.unsupported(resize.interpolation),
+        frozenset({"size", "edge", "interpolation", "rounding"}),
+        _resize_refusal,
+    ),
+    "letterbox": Step(
+        _letterbox,
+        frozenset({"size", "fill", "anchor", "upscale", "interpolation", "rounding", "margin"}),
+        _letterbox_refusal,
     ),
     "center_crop": Step(_center_crop, frozenset({"size", "rounding"})),
     "normalize": Step(_normalize, frozenset({"mean", "std", "scale"})),

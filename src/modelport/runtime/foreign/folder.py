@@ -43,7 +43,7 @@ class Folder:
         if _leaves(name):
             raise BundleFormatError(
                 f"{self.path} names the file {name!r}, which is not inside of it",
-                expected="a relative path without ..",
+                expected="the relative path of a file in the folder",
                 hint=f"Export the model with {self.toolkit} again",
             )
         path = self.path / name
@@ -82,17 +82,26 @@ class Folder:
 
     def json(self, name: str) -> Fields:
         """The object in a JSON file."""
+        return Fields(self._parsed(name), str(self.path / name))
+
+    def listed(self, name: str) -> list[Any]:
+        """The list in a JSON file."""
+        found = self._parsed(name)
+        if not isinstance(found, list):
+            raise BundleFormatError(f"{self.path / name} is {_kind(found)}", expected="a list")
+        return found
+
+    def _parsed(self, name: str) -> Any:
         path = self.path / name
         text = self.text(name)
         try:
-            content = json.loads(text)
+            return json.loads(text)
         except (ValueError, RecursionError) as error:
             raise BundleFormatError(
                 f"{path} is not JSON ({error})",
                 expected=f"what {self.toolkit} writes",
                 hint=f"Copy the file again, or export the model with {self.toolkit} again",
             ) from error
-        return Fields(content, str(path))
 
 
 def _leaves(name: str) -> bool:

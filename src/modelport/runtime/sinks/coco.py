@@ -100,26 +100,43 @@ class Coco(FileSink):
 def entries_of(result: Result) -> list[dict[str, Any]]:
     """The objects of a result: `index` and `label` of the class, and `found` in COCO's words.
 
+    Things without a class, such as people with keypoints, are of COCO's first one, `person`.
+
     Raises:
-        UsageError: where a result has no objects with boxes.
+        UsageError: where a result has no objects with boxes or keypoints.
     """
     objects = getattr(result, "objects", None)
-    if objects is None or any(not hasattr(each, "box") for each in objects):
+    if objects is None or not all(hasattr(each, "box") for each in objects):
         raise UsageError(
             f"A {type(result).__name__} has no place in COCO's format of results",
-            expected="results of detection, instance segmentation or keypoints",
+            expected="results of detection, instance segmentation or pose",
             hint="Use --jsonl or --csv",
         )
     return [
-        {"index": getattr(each, "index", 0), "label": each.label, "found": _found(each)}
+        {
+            "index": getattr(each, "index", 1),
+            "label": getattr(each, "label", None) or "person",
+            "found": _found(each),
+        }
         for each in objects
     ]
 
 
 def _found(thing: Any) -> dict[str, Any]:
-    left, top, right, bottom = (float(side) for side in thing.box)
-    sides = [round(value, 3) for value in (left, top, right - left, bottom - top)]
-    found: dict[str, Any] = {"bbox": sides, "score": round(float(thing.score), 6)}
-    if getattr(thing, "mask", None) is not None:
+    found: dict[str, Any] = {"score": round(float(thing.score), 6)}
+    if thing.box is not None:
+        left, top, right, bottom = (float(side) for side in thing.box)
+        found["bbox"] = [round(value, 3) for value in (left, top, right - left, bottom - top)]
+    if hasattr(thing, "mask"):
         found["segmentation"] = rle_from_mask(thing.mask)
+    if hasattr(
+        thing, "points"
+    ):  # COCO numbers pixels by their middles, and ignores the third value
+        found["keypoints"] = [
+            number for x, y in thing.points for number in (_pixel(x), _pixel(y), 1)
+        ]
     return found
+
+
+def _pixel(place: float) -> float:
+    return round(float(place) - 0.5, 3)

@@ -18,10 +18,13 @@ TASKS: Registry[Task[Any, Any]] = Registry(
         "video_classification": "modelport.runtime.tasks.video_classification:VideoClassificationTask",
         "embedding": "modelport.runtime.tasks.embedding:EmbeddingTask",
         "depth": "modelport.runtime.tasks.depth:DepthTask",
+        "notes": "modelport.runtime.tasks.note_events:NotesTask",
         "voice_activity": "modelport.runtime.tasks.voice_activity:VoiceActivityTask",
         "pose": "modelport.runtime.tasks.pose:PoseTask",
         "instance_segmentation": "modelport.runtime.tasks.instance_segmentation:InstanceSegmentationTask",
         "face_detection": "modelport.runtime.tasks.face_detection:FaceDetectionTask",
+        "rotated_detection": "modelport.runtime.tasks.rotated_detection:RotatedDetectionTask",
+        "detection_3d": "modelport.runtime.tasks.detection_3d:Detection3DTask",
         "tensors": "modelport.runtime.tasks.tensors:TensorsTask",
     },
 )

@@ -48,12 +48,13 @@ from modelport.runtime.tasks.mask_presets import (
     yolov5_seg,
     yolov8_seg,
 )
+from modelport.runtime.tasks.rotated_presets import rtmdet_rotated, yolov8_obb
 
 _FUNCTIONS: tuple[Callable[..., Values], ...] = (
     yolox, yolov5, yolov5_raw, yolov3, yolov8, yolov8_raw, rtmdet, nanodet, fcos, retinanet, ssd,
     centernet, detr, deformable_detr, end_to_end, torchvision, mmdeploy, tensorflow, tensorrt_nms,
     onnx_nms, paddle, yolov8_seg, yolov5_seg, torchvision_masks, mmdeploy_masks,
-    centerface, retinaface, scrfd, yunet,
+    centerface, retinaface, scrfd, yunet, yolov8_obb, rtmdet_rotated,
 )  # fmt: skip
 PRESETS: dict[str, Callable[..., Values]] = {each.__name__: each for each in _FUNCTIONS}
 

@@ -146,6 +146,10 @@ class RowForm:
     def _table(self, output: Array) -> Array:
         """Rows x columns of one output."""
         sample = output[0] if output.ndim > 2 and len(output) == 1 else output
+        if output.shape[1:] == (self.keypoints, self.dimensions):
+            sample = output  # objects x keypoints x numbers, of torchvision's detectors
+        if output.ndim == 1 and not self.rows_last:
+            sample = output[:, None]
         if sample.ndim < 2:
             raise FeedsError(
                 f"An output has shape {list(output.shape)}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -81,25 +80,27 @@ def smallest_rectangle(points: Array) -> Rectangle:
 
 
 def convex_hull(points: Array) -> Array:
-    """The corners of the convex hull of points (n, 2); source: Andrew's monotone chain, 1979."""
-    ordered = sorted({(float(x), float(y)) for x, y in points})
+    """The corners of the convex hull of points (n, 2), two to begin with, then around it.
+
+    The chains above and below the line from the first to the last point by x lose every point that lies
+    inside of its two neighbours, all at once, until none does: no corner of a hull ever does.
+    Source: Andrew's monotone chain, 1979, which drops them one by one.
+    """
+    ordered = np.unique(np.asarray(points, np.float64), axis=0)
     if len(ordered) < 3:
-        return np.array(ordered)
-    lower, upper = _chain(ordered), _chain(ordered[::-1])
-    return np.array(lower[:-1] + upper[:-1])
+        return ordered
+    return np.concatenate([_chain(ordered)[:-1], _chain(ordered[::-1])[:-1]])
 
 
-def _chain(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The corners that turn one way, from the first point to the last."""
-    kept: list[tuple[float, float]] = []
-    for x, y in points:
-        while len(kept) > 1:
-            (ax, ay), (bx, by) = kept[-2:]
-            if (bx - ax) * (y - ay) - (by - ay) * (x - ax) > 0:
-                break
-            kept.pop()
-        kept.append((x, y))
-    return kept
+def _chain(points: Array) -> Array:
+    """Those points that turn one way, from the first to the last of points sorted by x, then y."""
+    while len(points) > 2:
+        before, after = points[1:-1] - points[:-2], points[2:] - points[1:-1]
+        turns = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0] > 0
+        if turns.all():
+            break
+        points = points[np.concatenate([[True], turns, [True]])]
+    return points
 
 
 def clockwise(corners: Array) -> Array:
@@ -129,10 +130,10 @@ def mean_inside(values: Array, corners: Array) -> float:
     quad = np.floor(corners + 1e-3)  # which rounding errors would move otherwise
     limits = np.array([width - 1, height - 1])
     low, high = (np.clip(end, 0, limits).astype(int) for end in (quad.min(0), quad.max(0)))
-    y, x = np.mgrid[low[1] : high[1] + 1, low[0] : high[0] + 1]
-    inside = np.ones(x.shape, bool)
+    x, y = np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1)[:, None]
+    inside = np.ones((len(y), len(x)), bool)
     for (ax, ay), (bx, by) in zip(quad, np.roll(quad, -1, axis=0), strict=True):
         reach = _EDGE * max(abs(bx - ax), abs(by - ay))
-        inside &= (bx - ax) * (y - ay) - (by - ay) * (x - ax) >= -reach
+        inside &= (bx - ax) * (y - ay) >= (by - ay) * (x - ax) - reach
     window = values[low[1] : high[1] + 1, low[0] : high[0] + 1]
     return float(window[inside].mean()) if inside.any() else float(window.mean())

@@ -131,9 +131,10 @@ def _map(output: Array, wanted: TextDetectionParameters) -> Array:
 
 def _dilated(mask: Array) -> Array:
     """Each pixel with its neighbours to the left, above, and between those."""
-    grown = mask.copy()
-    grown[:, 1:] |= mask[:, :-1]
-    grown[1:] |= grown[:-1].copy()
+    wide = mask.copy()
+    wide[:, 1:] |= mask[:, :-1]
+    grown = wide.copy()
+    grown[1:] |= wide[:-1]
     return grown
 
 

@@ -10,7 +10,7 @@ from typing_extensions import Self
 from modelport.runtime.placement import Sides
 from modelport.runtime.transforms.frames import Frame, Framed, extent
 from modelport.runtime.transforms.resampling import Interpolation
-from modelport.runtime.transforms.rounding import Rounding, halved, pixels, rounded
+from modelport.runtime.transforms.rounding import Rounding, halved, multiple, pixels, rounded
 
 
 class Resize(Framed):
@@ -30,6 +30,8 @@ class Resize(Framed):
             torchvision does, down from the rounded longer edge.
         by: `edge` makes the one edge exact and rounds `size * other / edge`. `factor` multiplies both edges
             by one number and rounds both; with `floor` they may come out a pixel less.
+        divisor: both sides then become multiples of this, each alone.
+        divisor_rounding: to multiples; at least one.
     """
 
     kind: Literal["resize"] = "resize"
@@ -41,6 +43,8 @@ class Resize(Framed):
     rounding: Rounding = "floor"
     limit_rounding: Rounding | None = None
     by: Literal["edge", "factor"] = "edge"
+    divisor: PositiveInt | None = None
+    divisor_rounding: Rounding = "half-even"
 
     def __init__(self, size: int | tuple[int, int] | None = None, **fields: object) -> None:
         super().__init__(**({} if size is None else {"size": size}), **fields)
@@ -59,6 +63,14 @@ class Resize(Framed):
 
     def target(self, width: int, height: int) -> Sides:
         """Width and height after resizing."""
+        wide, high = self._resized(width, height)
+        if self.divisor is None:
+            return wide, high
+        how = self.divisor_rounding
+        return multiple(wide, self.divisor, how), multiple(high, self.divisor, how)
+
+    def _resized(self, width: int, height: int) -> Sides:
+        """The same before the multiples."""
         if not isinstance(self.size, int):
             return extent(self.size)
         edge = self._edge(width, height)
@@ -110,7 +122,7 @@ class CenterCrop(Framed):
     Attributes:
         size: one number for a square; or (height, width).
         rounding: of an odd margin: `half-even` as the `round` of torchvision and MMCV, `floor`
-            as plain integer division.
+            as plain integer division (transformers), also where something lacks.
     """
 
     kind: Literal["center_crop"] = "center_crop"
@@ -135,5 +147,7 @@ class CenterCrop(Framed):
         return self._margin(width - wide), self._margin(height - high)
 
     def _margin(self, spare: int) -> int:
-        # Where something lacks, both libraries pad left and top with half of it, rounded down.
-        return halved(spare, self.rounding) if spare >= 0 else -halved(-spare, "floor")
+        if self.rounding == "floor":
+            return spare // 2
+        # Where something lacks, torchvision pads left and top with half of it, rounded down.
+        return halved(spare, self.rounding) if spare >= 0 else -(-spare // 2)

@@ -87,6 +87,8 @@ class Decode(Transform):
         return image, sides
 
     def _coloured(self, image: Image.Image) -> Image.Image:
+        if image.mode.startswith("I;16"):
+            image = _upper_eight(image)
         if self.background is not None and image.has_transparency_data:
             image = _on_ground(image, self.background)
         mode = _MODES[self.colour]
@@ -108,6 +110,11 @@ class Decode(Transform):
             return wanted(*image.size)
         width, height = wanted(image.height, image.width)
         return height, width
+
+
+def _upper_eight(image: Image.Image) -> Image.Image:
+    """Of grey with 16 bits, as OpenCV does; PIL would make everything above 255 white."""
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
 
 
 def _on_ground(image: Image.Image, ground: int | tuple[int, int, int]) -> Image.Image:

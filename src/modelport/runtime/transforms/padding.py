@@ -20,6 +20,7 @@ class Pad(Framed):
     Attributes:
         size: at least so large: one number for a square; or (height, width).
         divisor: up to the next multiple of this.
+        always: whether sides that are multiples already grow by one more `divisor` (Swin2SR).
         square: up to the longer edge.
         margins: left, top, right and bottom, before the others.
         anchor: where the picture lies in what `size`, `divisor` and `square` ask for.
@@ -31,6 +32,7 @@ class Pad(Framed):
     kind: Literal["pad"] = "pad"
     size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
     divisor: PositiveInt | None = None
+    always: bool = False
     square: bool = False
     margins: tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt, NonNegativeInt] = (0, 0, 0, 0)
     anchor: Literal["center", "top_left"] = "top_left"
@@ -54,8 +56,8 @@ class Pad(Framed):
         if self.size is not None:
             least = extent(self.size)
             wide, high = max(wide, least[0]), max(high, least[1])
-        step = self.divisor or 1
-        return -(-wide // step) * step, -(-high // step) * step
+        step, more = self.divisor or 1, 1 if self.always and self.divisor else 0
+        return (-(-(wide + more) // step)) * step, (-(-(high + more) // step)) * step
 
 
 class Crop(Framed):

@@ -24,6 +24,11 @@ def pixels(value: float, how: Rounding, most: int | None = None) -> int:
     return length if most is None else min(length, most)
 
 
+def multiple(length: float, divisor: int, how: Rounding) -> int:
+    """The multiple of a number that a length is rounded to: at least once the number."""
+    return max(1, rounded(length / divisor, how)) * divisor
+
+
 def halved(spare: int, how: Literal["half-even", "floor", "ceil"]) -> int:
     """The margin before a thing in the middle, where `spare` pixels are left; none is negative."""
     return rounded(spare / 2, how)

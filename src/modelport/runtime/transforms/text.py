@@ -110,10 +110,14 @@ class TextPreprocessor(Preprocessor):
         return prepared
 
     def together(self, prepared: Sequence[Prepared]) -> list[Prepared]:
-        """Rows as long as the longest; only with a mask, for else fillers would be read as tokens."""
-        if self.tokenize.mask is None or len(prepared) < 2:
+        """Rows as long as the longest.
+
+        Not without a mask, for else fillers would be read as tokens; nor with fillers on the left, for
+        the mask of a text alone must fit the left end of its row.
+        """
+        if self.tokenize.mask is None or self.tokenize.pad_side == "left":
             return list(prepared)
-        longest = max(each.first.shape[1] for each in prepared)
+        longest = max((each.first.shape[1] for each in prepared), default=0)
         return [Prepared(self._filled(each.tensors, longest)) for each in prepared]
 
     def samples(self, path: Path) -> Iterator[Prepared]:

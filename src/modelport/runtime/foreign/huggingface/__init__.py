@@ -9,6 +9,7 @@ from modelport.errors import BundleError, BundleFormatError
 from modelport.runtime.foreign.base import ForeignBundle, Meaning, Model, Opener
 from modelport.runtime.foreign.folder import Fields, Folder
 from modelport.runtime.foreign.huggingface.pictures import transforms_of
+from modelport.runtime.foreign.huggingface.sentences import sentences_of
 from modelport.runtime.foreign.huggingface.tasks import labels_of, task_of
 from modelport.runtime.foreign.huggingface.text import PICTURES, TEXT, tokens_of
 from modelport.runtime.foreign.networks import onnx_model
@@ -36,7 +37,7 @@ class HuggingFaceOpener(Opener):
         config = folder.json(CONFIG)
         models, notes = _models(folder)
         signature = models[0].signature
-        found = task_of(config, signature)
+        found = sentences_of(folder, signature) or task_of(config, signature)
         transforms, missing = _transforms(folder, config, signature)
         meaning = Meaning(
             name=path.resolve().name,

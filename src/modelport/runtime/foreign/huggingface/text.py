@@ -11,6 +11,9 @@ from modelport.types import Signature
 PICTURES, TEXT, MASK, TYPES = "pixel_values", "input_ids", "attention_mask", "token_type_ids"
 TOKENIZER, SETTINGS = "tokenizer.json", "tokenizer_config.json"
 
+SENTENCES = "sentence_bert_config.json"
+"""Of sentence-transformers, which cut texts shorter than the network could take."""
+
 UNLIMITED = 1_000_000
 """A length from which on a configuration means that there is none: transformers writes 10**30."""
 
@@ -32,7 +35,8 @@ def tokens_of(
             f"the folder has no {TOKENIZER}, so texts cannot be cut into tokens: feed it tensors"
         ]
     settings = folder.json(SETTINGS) if folder.has(SETTINGS) else Fields({}, SETTINGS)
-    length, notes = _length(settings, config)
+    own = folder.json(SENTENCES) if folder.has(SENTENCES) else Fields({}, SENTENCES)
+    length, notes = _length(own, settings, config)
     sides = {"right": "right", "left": "left"}
     made = Tokenize.model_validate(
         {
@@ -54,9 +58,14 @@ def _is_index(config: Fields, key: str) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _length(settings: Fields, config: Fields) -> tuple[int, list[str]]:
+def _length(own: Fields, settings: Fields, config: Fields) -> tuple[int, list[str]]:
     """The tokens that a text may have."""
-    for source, key in ((settings, "model_max_length"), (config, "max_position_embeddings")):
+    places = (
+        (own, "max_seq_length"),
+        (settings, "model_max_length"),
+        (config, "max_position_embeddings"),
+    )
+    for source, key in places:
         if key in source and 0 < source.number(key) < UNLIMITED:
             return int(source.number(key)), []
     return LONG, [f"nothing says how long a text may be, so {LONG} tokens are kept"]

@@ -90,6 +90,21 @@ def _resize_bbox(asked: Asked) -> Found:
     return Found("detection", _boxes(asked))
 
 
+def _resize_rbbox(asked: Asked) -> Found:
+    """`ResizeRBBox`: middle, sides, angle in radians and score."""
+    dets, labels = asked.output("dets"), asked.output("labels")
+    parameters = {
+        "boxes": {"output": dets, "count": 4},
+        "code": "cxcywh",
+        "angle": {"part": {"output": dets, "first": 4, "count": 1}},
+        "scores": {"output": dets, "first": 5, "count": 1},
+        "labels": {"output": labels, "arrangement": "values"},
+        "threshold": asked.fields.number("score_thr", 0.05),
+        "most": max(1, asked.fields.whole("max_per_img", MOST)),
+    }
+    return Found("rotated_detection", parameters)
+
+
 def _resize_instance_mask(asked: Asked) -> Found:
     """`ResizeInstanceMask`: of Mask R-CNN's kin, masks that fill their boxes."""
     fields = asked.fields
@@ -149,6 +164,7 @@ COMPONENTS: dict[str, Callable[[Asked], Found]] = {
     "ResizeBBox": _resize_bbox,
     "ResizeInstanceMask": _resize_instance_mask,
     "ResizeMask": _resize_mask,
+    "ResizeRBBox": _resize_rbbox,
     "TensorToImg": _tensor_to_img,
     "CTCConvertor": ctc,
     "AttnConvertor": attention,

@@ -206,7 +206,6 @@ class _Steps:
     def top_down(self, entry: Fields) -> None:
         """`TopDownAffine`, with the whole picture as the box that it cuts out with room around it."""
         self._before_numbers(entry)
-        demand(entry, "use_udp", not entry.flag("use_udp", False))
         width, height = size_of(entry, "image_size")
         inner = (round(height / self._room), round(width / self._room))
         self._spatial += [

@@ -182,10 +182,24 @@ def _pose(metadata: Metadata, signature: Signature, where: Path) -> Found:
     return Found("pose", {**common, "classes": classes, "rows_last": True, "iou": 0.7})
 
 
+def _obb(metadata: Metadata, signature: Signature, where: Path) -> Found:
+    """Boxes with an angle, which is the last channel."""
+    if metadata.final:
+        raise BundleFormatError(
+            f"{where} gives final turned boxes, which modelport does not read",
+            expected="the boxes before the NMS",
+            hint="Export the model again without nms",
+        )
+    classes = len(metadata.names)
+    _demand(signature, where, 0, CORNERS + classes + 1, axis=1)
+    return Found("rotated_detection", {"preset": "yolov8_obb", "classes": classes})
+
+
 TASKS: dict[str, Callable[[Metadata, Signature, Path], Found]] = {
     "": _yolov5,
     "classify": _classify,
     "detect": _detect,
     "segment": _segment,
     "pose": _pose,
+    "obb": _obb,
 }
