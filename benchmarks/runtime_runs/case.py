@@ -15,6 +15,10 @@ class Contender(ABC):
     A contender that cannot be had on this machine raises `Missing` with the reason.
     """
 
+    @classmethod  # noqa: B027  (most need nothing)
+    def ready(cls) -> None:
+        """Makes the files that it needs where they are not there yet, before any process starts."""
+
     @abstractmethod
     def __call__(self, path: Path) -> Any:
         """The result for one file, as its user would have it. This is what is timed."""

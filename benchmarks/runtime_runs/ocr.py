@@ -54,7 +54,8 @@ def pages() -> list[Path]:
 class Chain(Ours):
     """The pipeline, its three bundles deployed with one engine."""
 
-    def bundle(self) -> Path:
+    @classmethod
+    def bundle(cls) -> Path:
         target = BUILD / "ocr"
         if not target.exists():
             _deploy(target)

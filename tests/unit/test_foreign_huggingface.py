@@ -204,6 +204,15 @@ def test_what_nothing_prepares_is_noted(tmp_path: Path) -> None:
         )
 
 
+def test_a_lone_input_may_have_another_name(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "vit")
+    with modelport.load(folder) as predictor:
+        expected = predictor(picture(3))
+    write_classifier(folder / "model.onnx", input_name="image", output_name="logits", gain=2.0)
+    with modelport.load(folder) as predictor:
+        assert predictor(picture(3)) == expected
+
+
 def test_processors_without_a_counterpart_are_noted(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "vit")
     write_json(folder / "preprocessor_config.json", {"image_processor_type": "MagicImageProcessor"})

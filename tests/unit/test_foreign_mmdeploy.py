@@ -477,7 +477,8 @@ def test_a_pose_is_found_where_the_network_sees_it(component: str, tmp_path: Pat
     with modelport.load(folder) as predictor:
         (found,) = predictor(Image.fromarray(pixels)).objects
         notes = predictor.bundle.manifest.provenance.notes
-    np.testing.assert_allclose(found.points, dots, atol=3 if simcc else 8)  # a cell is ten pixels
+    # A cell is ten pixels; of ten equal bins the first is taken.
+    np.testing.assert_allclose(found.points, dots, atol=5 if simcc else 8)
     assert any("the whole picture is taken for the one box of a person" in note for note in notes)
 
 

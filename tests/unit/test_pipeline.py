@@ -513,8 +513,9 @@ def test_every_stage_draws(chain: Pipeline) -> None:
 
 
 def test_time_is_told_by_stage(chain: Pipeline) -> None:
-    assert list(chain(scene()).timing_ms) == ["decode", "things", "colour"]
-    assert all(not each.timing_ms for each in chain([scene(), scene()]))
+    for found in (chain(scene()), *chain([scene(), scene()]), *chain.map([scene(), scene()])):
+        assert list(found.timing_ms) == ["decode", "things", "colour"]
+        assert all(spent > 0 for spent in found.timing_ms.values())
 
 
 # --- pictures as they are stored -------------------------------------------------------------------

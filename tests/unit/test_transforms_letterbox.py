@@ -120,7 +120,7 @@ def test_the_libraries(width: int, height: int) -> None:
     np.testing.assert_array_equal(ours(size=(641, 640)), ultralytics(array, (641, 640)))
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     width=st.integers(8, 300),
     height=st.integers(8, 300),
@@ -149,7 +149,7 @@ LETTERBOXES = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(step=LETTERBOXES, width=st.integers(1, 400), height=st.integers(1, 400))
 def test_laws(step: Letterbox, width: int, height: int) -> None:
     """All of the picture is there, it fits, and beside it is nothing but the fill."""
@@ -183,7 +183,7 @@ def test_laws(step: Letterbox, width: int, height: int) -> None:
     assert parse(json.loads(json.dumps(dump([step])))) == [step]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     step=LETTERBOXES,
     width=st.integers(20, 300),

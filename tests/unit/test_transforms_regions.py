@@ -171,7 +171,7 @@ def test_an_upright_quad_is_a_crop() -> None:
     np.testing.assert_array_equal(np.asarray(kept), np.asarray(image)[20:60, 10:30])
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     centre=st.tuples(st.floats(60, 140), st.floats(60, 100)),
     angle=st.floats(-math.pi, math.pi),
@@ -287,6 +287,19 @@ def test_the_way_back_from_a_warp(udp: bool) -> None:
 def test_boxes_without_area(box: Any) -> None:
     with pytest.raises(DataError, match=r"has no area\. Expected left < right, top < bottom"):
         warp_box(noise(40, 40), box, (16, 16))
+
+
+@pytest.mark.parametrize("points", QUADS)
+def test_a_part_of_a_large_picture_is_that_of_a_small_one(points: Any, library: str) -> None:
+    """Only what the result can see is read; what lies at the edge of the picture stays its edge."""
+    image = noise(160, 120)
+    large = Image.new("RGB", (900, 700))
+    large.paste(image, (300, 200))
+    inside = np.clip(np.array(points, np.float64), 12, 105)
+    found, matrix = crop_quad(image, inside)
+    again, moved = crop_quad(large, inside + (300, 200))
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(again))
+    np.testing.assert_allclose(placed(matrix, (50, 60)), placed(moved, (350, 260)), atol=1e-6)
 
 
 def test_grey_pictures(library: str) -> None:

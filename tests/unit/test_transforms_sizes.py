@@ -92,7 +92,7 @@ def no_pixel_less(sides: tuple[int, int]) -> tuple[int, int]:
     return max(1, sides[0]), max(1, sides[1])
 
 
-@settings(max_examples=300)
+@settings(max_examples=80)
 @given(width=SIDE, height=SIDE, size=st.integers(1, 1200), spare=st.integers(1, 800))
 def test_a_shorter_edge_with_a_limit(width: int, height: int, size: int, spare: int) -> None:
     most = size + spare
@@ -116,7 +116,7 @@ def test_a_shorter_edge_with_a_limit(width: int, height: int, size: int, spare: 
     )
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(width=SIDE, height=SIDE, size=st.integers(1, 1200))
 def test_other_edges(width: int, height: int, size: int) -> None:
     longer = Resize(size, edge="longer", rounding="nearest", by="factor").target(width, height)
@@ -171,7 +171,7 @@ def dpt_size(
     return round(across * width / multiple) * multiple, round(down * height / multiple) * multiple
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(width=SIDE, height=SIDE, limit=st.integers(32, 1200))
 def test_the_sides_of_paddle(width: int, height: int, limit: int) -> None:
     for kind, edge, only in (("max", "longer", "shrink"), ("min", "shorter", "enlarge")):
@@ -179,7 +179,7 @@ def test_the_sides_of_paddle(width: int, height: int, limit: int) -> None:
         assert step.target(width, height) == paddle_size(width, height, limit, kind)
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(width=SIDE, height=SIDE, size=st.tuples(SIDE, SIDE), divisor=st.integers(1, 64))
 def test_the_sides_of_depth_models(width: int, height: int, size: Any, divisor: int) -> None:
     for keep in (False, True):
@@ -224,7 +224,7 @@ def test_a_line_is_that_of_paddle(size: tuple[int, int], free: bool) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(width=st.integers(1, 900), height=st.integers(1, 120))
 def test_the_sides_of_lines(width: int, height: int) -> None:
     free = TextLine(48, width=320, grow=True).frame(width, height)
@@ -324,7 +324,7 @@ STEPS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(
     steps=st.lists(STEPS, min_size=1, max_size=4), width=st.integers(8, 120), height=st.integers(8, 120),
     order=st.sampled_from(["nchw", "nhwc"]), colour=st.sampled_from(["rgb", "bgr"]),

@@ -44,8 +44,8 @@ def meaning_of_detector(model: Any) -> tuple[str, dict[str, Any]]:
 
     Thresholds below the library's own change nothing: what it leaves out is not in the outputs.
     """
-    heads = getattr(model, "roi_heads", None)
-    most = getattr(model, "detections_per_img", None) or heads.detections_per_img
+    heads: Any = getattr(model, "roi_heads", None)
+    most: Any = getattr(heads or model, "detections_per_img", 300)
     limits = {"threshold": 0.05, "most": int(most)}
     if heads is not None and heads.has_keypoint():
         return "pose", {

@@ -57,7 +57,8 @@ def _detection(kind: str, config: Any) -> Meaning | None:
     """As the library's own processing of outputs does it."""
     if not kind.endswith("ObjectDetection"):
         return None
-    most = int(getattr(config, "num_queries", None) or getattr(config, "num_detection_tokens", 100))
+    queries: Any = getattr(config, "num_queries", None)
+    most = int(queries or getattr(config, "num_detection_tokens", 100))
     if kind.startswith(_QUERIES):
         return "detection", {"preset": "detr", "most": most}
     if kind.startswith(_PAIRS):

@@ -164,7 +164,7 @@ def _thinned(
     found = net.shape(scores)
     most = net.minimum(found, net.constant(np.array([how.most], np.int64)))
     values, order = net.op.TopK(scores, most, axis=0, largest=1, sorted=1)
-    return net.gather(boxes, order), cast(Tensor, values), net.gather(classes, order)
+    return net.gather(boxes, order), values, net.gather(classes, order)
 
 
 def _kept(

@@ -13,7 +13,8 @@ After:
 Exact: the reference implementation of each operator computes the constants. Random operators and
 operators with subgraphs are left alone, and so is a node whose result would take more room than
 `GROWTH_LIMIT_BYTES` beyond its inputs: an Expand of a scalar must not become a weight of megabytes, and
-is not computed to find that out. Transpose and Cast of a large weight are done when the weight is
+is not computed to find that out. Larger ones, such as the position biases that a Swin transformer gathers
+from a table, fold as long as all of them together add no more than a hundredth to the weights. Transpose and Cast of a large weight are done when the weight is
 asked for, so that a model need not fit into memory twice.
 
 `Shape`, `Size` and `CastLike` need only the shape or the element type of a value, so they fold for
@@ -39,6 +40,9 @@ from modelport.types import Array
 
 GROWTH_LIMIT_BYTES = 64 * 1024
 
+SHARE = 100
+"""The weights may grow by one part in so many."""
+
 LAZY_BYTES = 1024 * 1024
 """Weights of more bytes than this are transposed and cast when they are asked for."""
 
@@ -59,6 +63,10 @@ _LAZY = ("Transpose", "Cast")
 class FoldConstants(ShapedPass):
     name: ClassVar[str] = "fold_constants"
     summary: ClassVar[str] = "what does not depend on the inputs is computed once"
+
+    def apply(self, model: ir.Model) -> bool:
+        self._room = _weights_bytes(model) // SHARE
+        return super().apply(model)
 
     def pattern(self, node: ir.Node) -> Sequence[ir.Node] | None:
         if node.domain not in STANDARD:
@@ -89,7 +97,7 @@ class FoldConstants(ShapedPass):
         """Notes the results of a node of constants; returns why there are none."""
         before = sum(_bytes_of(value) for value in node.inputs)
         foreseen = self._foreseen_bytes(node)
-        if foreseen is not None and foreseen - before > GROWTH_LIMIT_BYTES:
+        if foreseen is not None and foreseen - before > max(GROWTH_LIMIT_BYTES, self._room):
             return _too_large(foreseen - before)
         if node.op_type in _LAZY and foreseen is not None and foreseen > LAZY_BYTES:
             self._results = [_lazy(node, self.shapes.of(node.outputs[0]), self.opset)]
@@ -104,7 +112,9 @@ class FoldConstants(ShapedPass):
         arrays = [np.asarray(array) for array in results]
         grown = sum(array.nbytes for array in arrays) - before
         if grown > GROWTH_LIMIT_BYTES:
-            return _too_large(grown)
+            if grown > self._room:
+                return _too_large(grown)
+            self._room -= grown
         self._results = [_tensor(array) for array in arrays]
         return None
 
@@ -121,6 +131,11 @@ class FoldConstants(ShapedPass):
                 return None
             total += math.ceil(math.prod(numbers) * dtype.itemsize)
         return total
+
+
+def _weights_bytes(model: ir.Model) -> int:
+    weights = (value.const_value for value in model.graph.initializers.values())
+    return sum(tensor.nbytes for tensor in weights if tensor is not None)
 
 
 def _is_foldable(node: ir.Node) -> bool:

@@ -43,7 +43,7 @@ class StripArgmax(Edit):
         scores = nodes[0].inputs[0]
         if scores is None or scores.shape is None or len(scores.shape) != _MAPS:
             return "the ArgMax runs over no maps of scores"
-        if _axis(nodes[0]) not in _LAYOUTS or nodes[0].attributes.get_int("select_last_index", 0):
+        if _axis(nodes[0]) not in _LAYOUTS or _flag(nodes[0], "select_last_index"):
             return "the ArgMax does not choose the first best class of each pixel"
         return strip_problem(output, nodes[0])
 
@@ -53,7 +53,7 @@ class StripArgmax(Edit):
         assert output is not None
         assert output.dtype is not None
         nodes = _last_nodes(output)
-        axis, kept = _axis(nodes[0]), bool(nodes[0].attributes.get_int("keepdims", 1))
+        axis, kept = _axis(nodes[0]), _flag(nodes[0], "keepdims", 1)
         name, kind = output.name or "", output.dtype.numpy()
         strip(draft.model.graph, output, nodes)
         changed = {"gives": "scores", "resize": "labels", "layout": _LAYOUTS[axis]}
@@ -81,3 +81,7 @@ def _last_nodes(output: ir.Value) -> list[ir.Node]:
 def _axis(node: ir.Node) -> int:
     axis = node.attributes.get_int("axis", 0)
     return 0 if axis is None else axis
+
+
+def _flag(node: ir.Node, name: str, default: int = 0) -> bool:
+    return bool(node.attributes.get_int(name, default))

@@ -35,9 +35,14 @@ PICTURES_AT_ONCE = 4
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """A picture that is decoded, ready for all stages."""
+    """A picture that is decoded, ready for all stages.
+
+    Attributes:
+        decode_ms: how long that took.
+    """
 
     image: Image.Image
+    decode_ms: float
 
 
 class Pipeline:
@@ -114,9 +119,7 @@ class Pipeline:
                 place.
         """
         if not isinstance(inputs, (list, tuple)):
-            watch = Stopwatch()
-            (node,) = walk(self.steps, [self.prepare(inputs, watch).image], watch)
-            return node.frozen(watch.stages_ms)
+            return self.run([self.prepare(inputs)])[0]
         found: list[Result] = []
         for start in range(0, len(inputs), PICTURES_AT_ONCE):
             some = inputs[start : start + PICTURES_AT_ONCE]
@@ -129,18 +132,23 @@ class Pipeline:
         Raises:
             DataError: where it cannot be read.
         """
+        own = Stopwatch()
         image = self._decode(item)
         if image.info or type(image) is not Image.Image:
             image = image.copy()
             image.info = {}  # or a later stage might turn its crops by the orientation of the file
+        own.lap("decode")
         if watch is not None:
             watch.lap("decode")
-        return Opened(image)
+        return Opened(image, own.stages_ms["decode"])
 
     def run(self, prepared: Sequence[Opened]) -> list[Chained]:
-        """The results for decoded pictures, together."""
-        nodes = walk(self.steps, [each.image for each in prepared], Stopwatch())
-        return [node.frozen({}) for node in nodes]
+        """The results for decoded pictures, together; the time of a stage is shared equally by all."""
+        watch = Stopwatch()
+        nodes = walk(self.steps, [each.image for each in prepared], watch)
+        share = {stage: spent / len(prepared) for stage, spent in watch.stages_ms.items()}
+        pairs = zip(nodes, prepared, strict=True)
+        return [node.frozen({"decode": each.decode_ms, **share}) for node, each in pairs]
 
     def decode(self, outputs: Chained, prepared: Opened) -> Chained:
         """The result of one picture, which `run` has made: for what takes predictors in steps."""

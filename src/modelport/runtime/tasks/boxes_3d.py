@@ -37,7 +37,7 @@ class AnchorGrid:
         for number, (extent, sides) in enumerate(zip(self.extents, self.sizes, strict=True)):
             found[:, :, number, :, 0] = self._steps(extent[0], extent[3], width)[:, None]
             found[:, :, number, :, 1] = self._steps(extent[1], extent[4], height)[:, None, None]
-            found[:, :, number, :, 2] = (extent[2] + extent[5]) / 2
+            found[:, :, number, :, 2] = (extent[2] + extent[5]) / 2 if self.aligned else extent[2]
             found[:, :, number, :, 3:6] = sides
             found[:, :, number, :, 6] = self.turns
         return found.reshape(-1, 7)

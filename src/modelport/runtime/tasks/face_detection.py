@@ -161,7 +161,7 @@ def _in_tensor(
     if how.code == "pixels":
         return pairs
     if how.code == "shares":
-        return pairs * np.array(_sides(context), pairs.dtype)
+        return np.asarray(pairs * np.array(_sides(context), pairs.dtype))
     if how.code == "box":
         sides = centres_of_corners(found.boxes)[:, None, 2:]
         return np.asarray(found.boxes[:, None, :2] + pairs * sides)
@@ -173,7 +173,7 @@ def _in_tensor(
         reach = found.priors.strides[:, None]
     else:
         reach = found.priors.sides[:, None] * np.float32(how.variance)
-    return found.priors.centres[:, None] + pairs * reach
+    return np.asarray(found.priors.centres[:, None] + pairs * reach)
 
 
 def _sides(context: Context[FaceParameters]) -> tuple[int, int]:

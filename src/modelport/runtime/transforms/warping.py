@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from modelport.errors import DataError
-from modelport.runtime.placement import Sides
+from modelport.runtime.placement import Sides, shifting
 from modelport.runtime.transforms.frames import Fill, Frame, colour_of
 from modelport.runtime.transforms.resampling import Window
 from modelport.types import Array
@@ -48,6 +48,7 @@ def warp(
         DataError: where the matrix cannot be turned back, or the result would be too large.
     """
     check_sides(sides)
+    image, matrix = _near(image, matrix, sides)
     by_index = _OUT_OF_INDEX @ matrix @ _INTO_INDEX
     if not np.isfinite(by_index).all() or abs(np.linalg.det(by_index)) < 1e-12:
         raise DataError(
@@ -115,12 +116,38 @@ def _with_pil(
     )
 
 
-def _margins(image: Image.Image, matrix: Array, sides: Sides) -> Window:
-    """How far the corners of the result look out over the edges of the picture."""
+def _near(image: Image.Image, matrix: Array, sides: Sides) -> tuple[Image.Image, Array]:
+    """What the result can see of the picture: a line of text needs no pass over all of a photo."""
+    places = _seen(matrix, sides)
+    if places is None:
+        return image, matrix
+    left, top = np.floor(places.min(0) - _REACH).clip(0, image.size).astype(int)
+    right, bottom = np.ceil(places.max(0) + _REACH).clip(0, image.size).astype(int)
+    if left >= right or top >= bottom or (right - left, bottom - top) == image.size:
+        return image, matrix
+    part = image.crop((int(left), int(top), int(right), int(bottom)))
+    return part, matrix @ shifting(float(left), float(top))
+
+
+def _seen(matrix: Array, sides: Sides) -> Array | None:
+    """Where the corners of the result lie in the picture; None where one lies behind the horizon."""
     wide, high = sides
     corners = np.array([[0, 0, 1], [wide, 0, 1], [wide, high, 1], [0, high, 1]], np.float64)
-    seen = corners @ np.linalg.inv(matrix).T
-    places = seen[:, :2] / seen[:, 2:]
+    try:
+        seen = corners @ np.linalg.inv(matrix).T
+    except np.linalg.LinAlgError:
+        return None
+    far = seen[:, 2]
+    if not np.isfinite(seen).all() or not ((far > 0).all() or (far < 0).all()):
+        return None
+    return np.asarray(seen[:, :2] / seen[:, 2:])
+
+
+def _margins(image: Image.Image, matrix: Array, sides: Sides) -> Window:
+    """How far the corners of the result look out over the edges of the picture."""
+    places = _seen(matrix, sides)
+    if places is None:
+        return _ALL_AROUND
     low = np.ceil(_REACH - places.min(0)).clip(0, max(image.size)).astype(int)
     far = np.ceil(places.max(0) + _REACH - image.size).clip(0, max(image.size)).astype(int)
     return int(low[0]), int(low[1]), int(far[0]), int(far[1])

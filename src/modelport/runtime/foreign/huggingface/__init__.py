@@ -105,10 +105,11 @@ def _transforms(
 ) -> tuple[list[Transform], list[str]]:
     """For the medium of the first input; none, and the reason, where nothing here prepares it."""
     inputs = [spec.name for spec in signature.inputs]
-    if PICTURES in inputs and folder.has(PROCESSOR):
-        if inputs != [PICTURES]:
-            others = ", ".join(name for name in inputs if name != PICTURES)
-            return [], [f"the model takes {others} too, which nothing prepares: feed it tensors"]
+    if folder.has(PROCESSOR) and (PICTURES in inputs or _takes_a_picture(signature)):
+        others = [name for name in inputs if name != PICTURES][PICTURES not in inputs :]
+        if others:
+            told = ", ".join(others)
+            return [], [f"the model takes {told} too, which nothing prepares: feed it tensors"]
         try:
             return transforms_of(folder.json(PROCESSOR), signature.inputs[0].dtype), []
         except BundleFormatError as error:
@@ -118,3 +119,8 @@ def _transforms(
     if TEXT in inputs:
         return tokens_of(folder, config, inputs, signature)
     return [], [f"nothing in the folder says what {inputs[0]} is made from: feed it tensors"]
+
+
+def _takes_a_picture(signature: Signature) -> bool:
+    """Whether its only input is of four dimensions, whatever its name."""
+    return len(signature.inputs) == 1 and len(signature.inputs[0].shape) == 4

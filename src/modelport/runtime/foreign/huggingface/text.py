@@ -37,11 +37,15 @@ def tokens_of(
     settings = folder.json(SETTINGS) if folder.has(SETTINGS) else Fields({}, SETTINGS)
     own = folder.json(SENTENCES) if folder.has(SENTENCES) else Fields({}, SENTENCES)
     length, notes = _length(own, settings, config)
+    fixed = signature.inputs[0].shape[-1] if signature.inputs[0].shape else None
+    if isinstance(fixed, int):
+        length, notes = fixed, []
     sides = {"right": "right", "left": "left"}
     made = Tokenize.model_validate(
         {
             "file": str(folder.file(TOKENIZER)),
             "max_length": length,
+            "padding": "max_length" if isinstance(fixed, int) else "longest",
             "mask": MASK if MASK in inputs else None,
             "types": TYPES if TYPES in inputs else None,
             "pad_id": config.whole("pad_token_id") if _is_index(config, "pad_token_id") else None,
