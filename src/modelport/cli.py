@@ -66,10 +66,12 @@ for command in (
     view.view,
     lists.codebases,
     lists.edits,
+    lists.openers,
     lists.passes,
     lists.rewrites,
     lists.schemes,
     lists.tasks,
+    lists.transforms,
 ):
     app.command()(command)
 app.command(cls=edit.InOrder)(edit.edit)

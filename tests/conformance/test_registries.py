@@ -27,8 +27,12 @@ from modelport.passes.pipelines import PORTABLE, portable
 from modelport.quantize import SCHEMES
 from modelport.quantize.schemes import Scheme
 from modelport.registry import Registry
+from modelport.runtime.foreign import FOREIGN
+from modelport.runtime.foreign.base import Opener
 from modelport.runtime.tasks import TASKS
 from modelport.runtime.tasks.base import Result, Task
+from modelport.runtime.transforms import PREPROCESSORS, TRANSFORMS
+from modelport.runtime.transforms.base import Preprocessor, Transform
 from modelport.types import PRECISIONS
 from support import Ran
 
@@ -36,6 +40,7 @@ REGISTRIES: dict[str, tuple[Registry[Any], type]] = {
     "codebases": (CODEBASES, Codebase),
     "edits": (EDITS, Edit),
     "engines": (ENGINES, Engine),
+    "openers": (FOREIGN, Opener),
     "passes": (PASSES, GraphPass),
     "rewrites": (REWRITES, Rewrite),
     "schemes": (SCHEMES, Scheme),
@@ -93,6 +98,12 @@ def test_member_is_documented(kind: str, name: str) -> None:
 def test_command_lists_the_registry(kind: str, cli: Callable[..., Ran]) -> None:
     rows = cli(kind, "--json").json
     assert {row["name"] for row in rows} == set(REGISTRIES[kind][0])
+
+
+def test_command_lists_the_transforms(cli: Callable[..., Ran]) -> None:
+    rows = cli("transforms", "--json").json
+    assert {row["name"] for row in rows} == set(TRANSFORMS)
+    assert all(row["does"] for row in rows)
 
 
 @pytest.mark.parametrize("name", list(ENGINES))
@@ -173,3 +184,20 @@ def test_task_results_are_results(name: str) -> None:
     assert results, "a task has a result of its own"
     assert all(result.to_json is not Result.to_json for result in results)
     assert all(result.__doc__ for result in results)
+
+
+@pytest.mark.parametrize("name", list(TRANSFORMS))
+def test_transform_is_data_of_its_kind(name: str) -> None:
+    kind = TRANSFORMS.get(name)
+    assert issubclass(kind, Transform)
+    assert kind.model_fields["kind"].default == name
+    assert kind.model_config["frozen"]
+    assert kind.model_config["extra"] == "forbid"
+    assert kind.medium in PREPROCESSORS
+
+
+@pytest.mark.parametrize("medium", list(PREPROCESSORS))
+def test_preprocessor_is_of_its_medium(medium: str) -> None:
+    kind = PREPROCESSORS.get(medium)
+    assert issubclass(kind, Preprocessor)
+    assert kind.medium == medium

@@ -129,7 +129,7 @@ def test_timm_is_prepared_as_by_timm(name: str, photos: list[Image.Image]) -> No
     assert run(source).shape == (1, 1000)
 
 
-@pytest.mark.parametrize("mode", ["center", "squash"])
+@pytest.mark.parametrize("mode", ["center", "squash", "border"])
 @pytest.mark.parametrize("share", [0.875, 1.0])
 @pytest.mark.parametrize("method", ["bilinear", "bicubic"])
 def test_every_crop_of_timm(

@@ -135,6 +135,7 @@ def test_yolox_names_what_is_there(yolox: Predictor, photos: list[Path]) -> None
 
 def test_yolox_says_everything_in_its_manifest(yolox: Predictor) -> None:
     entry = yolox.bundle.manifest.task
+    assert "preset" not in entry.parameters, "what it means could change with the code"
     again = yolox.task.parameters(entry.parameters)
     assert again.priors.strides == (8, 16, 32)
     assert again.threshold == 0.3

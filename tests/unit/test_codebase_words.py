@@ -269,6 +269,13 @@ TIMM = {
             {"crop_mode": "squash", "crop_pct": 1.0},
             [Resize((224, 224), interpolation="pil.bicubic"), CenterCrop((224, 224))],
         ),
+        (
+            {"crop_mode": "border", "crop_pct": 0.9},
+            [
+                Letterbox((248, 248), divisor=1, interpolation="pil.bicubic"),
+                CenterCrop((224, 224), fill=(124, 116, 104)),
+            ],
+        ),
     ],
 )
 def test_transforms_of_timm(changes: Mapping[str, Any], geometry: list[Any]) -> None:

@@ -63,7 +63,7 @@ def test_shared_areas_are_those_of_opencv(seed: int) -> None:
 angles = st.floats(-7, 7)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(angle=angles, other=angles, x=st.floats(-3, 3), y=st.floats(-3, 3))
 def test_laws_of_overlaps(angle: float, other: float, x: float, y: float) -> None:
     some = np.array([x, y, 2.0, 1.0, angle])
@@ -192,7 +192,7 @@ def test_anchors_stand_in_the_middle_of_cells() -> None:
     np.testing.assert_allclose(edges[0, :, 0, 0, 0], [0, 4, 8, 12, 16])
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(yaw=st.floats(-9, 9), way=st.integers(0, 1))
 def test_directions_turn_round_what_points_backwards(yaw: float, way: int) -> None:
     found = float(directed(np.array([yaw]), np.array([way]), -math.pi / 4, 0.0)[0])

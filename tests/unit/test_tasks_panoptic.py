@@ -79,7 +79,7 @@ def by_pixels(
 def test_queries_become_segments_as_published(rule: str, stuff: tuple[int, ...]) -> None:
     placement = Placement((22, 14), (128, 96), scaling((22, 14), (128, 96)))
     merged = 0
-    for seed in range(6):
+    for seed in range(4):
         outputs = scenes(seed)
         expected, segments = by_pixels(outputs, (14, 22), stuff, rule, overlap=0.4)
         found = decode(outputs, placement, stuff=stuff, rule=rule, overlap=0.4)
@@ -89,7 +89,7 @@ def test_queries_become_segments_as_published(rule: str, stuff: tuple[int, ...])
         )
         assert (found.map == expected).mean() > 0.998
         merged += len(segments)
-    assert merged > 6, "the scenes must have something in them"
+    assert merged > 4, "the scenes must have something in them"
 
 
 def test_nothing_likely_leaves_an_empty_map() -> None:

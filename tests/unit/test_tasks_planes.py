@@ -103,7 +103,7 @@ def test_bands_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 sides = st.integers(1, 24)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     classes=st.integers(1, 6),
     cells=st.tuples(sides, sides),
@@ -132,7 +132,7 @@ def test_the_nearest_cell_decides_where_labels_are_resized() -> None:
     np.testing.assert_array_equal(strongest(planes, grid, resize_first=False), expected)
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(y=st.floats(0, 4, width=32), x=st.floats(0, 5, width=32))
 def test_cubic_and_linear_mixtures_keep_constants(y: float, x: float) -> None:
     planes = np.full((1, 5, 6), 3.0, np.float32)

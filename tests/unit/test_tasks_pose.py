@@ -50,7 +50,7 @@ def noise(*shape: int, seed: int = 0) -> Array:
 places = st.floats(6, 25)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(x=places, y=places)
 def test_dark_finds_the_middle_of_a_gaussian(x: float, y: float) -> None:
     """The logarithm of a Gaussian is a parabola, whose summit one Newton step finds."""

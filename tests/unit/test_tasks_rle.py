@@ -55,7 +55,7 @@ def test_the_text_is_that_of_cocos_library(name: str) -> None:
 masks = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40))
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(masks)
 def test_masks_come_back(mask: Array) -> None:
     np.testing.assert_array_equal(mask_from_rle(rle_from_mask(mask)), mask)
@@ -66,7 +66,7 @@ def test_masks_come_back(mask: Array) -> None:
     np.testing.assert_array_equal(mask_from_rle(listed), mask)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, 10**7), min_size=1, max_size=30))
 def test_counts_come_back(counts: list[int]) -> None:
     assert counts_in(text_of(counts)) == counts

@@ -53,7 +53,7 @@ def picture(height: int, width: int, seed: int = 0) -> Array:
 sizes = st.integers(24, 70)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(
     height=sizes,
     width=sizes,
@@ -96,7 +96,7 @@ def test_a_ramp_has_no_seam() -> None:
     assert 0 < np.diff(found).max() < 0.13
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     side=st.integers(8, 90),
     overlap=st.integers(0, 7),

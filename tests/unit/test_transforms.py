@@ -331,13 +331,17 @@ OTHER_KINDS = {name: rest for name, *rest in pictures_of_other_kinds()}
 @pytest.mark.parametrize("name", OTHER_KINDS)
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency")
 def test_every_kind_of_picture(name: str, colour: str, tmp_path: Path) -> None:
-    """As PIL converts it, from bytes, a path and a PIL image alike; no file stays open."""
+    """As PIL converts it (but for 16 bits), from bytes, a path and a PIL image; no file stays open."""
     image, kind, options = OTHER_KINDS[name]
     data = encoded(image, kind, **options)
     path = tmp_path / f"picture.{kind.lower()}"
     path.write_bytes(data)
     with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as opened:
         warnings.simplefilter("ignore")
+        if (
+            name == "16 bit"
+        ):  # the upper half of each number, where PIL makes nearly all of it white
+            opened = Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8))
         expected = np.asarray(opened.convert("L" if colour == "grey" else "RGB"))
     expected = expected.reshape(17, 23, -1)
     expected = expected[:, :, ::-1] if colour == "bgr" else expected

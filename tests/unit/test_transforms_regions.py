@@ -297,8 +297,9 @@ def test_a_part_of_a_large_picture_is_that_of_a_small_one(points: Any, library: 
     large.paste(image, (300, 200))
     inside = np.clip(np.array(points, np.float64), 12, 105)
     found, matrix = crop_quad(image, inside)
-    again, moved = crop_quad(large, inside + (300, 200))
-    np.testing.assert_array_equal(np.asarray(found), np.asarray(again))
+    again, moved = crop_quad(large, inside + np.array([300, 200]))
+    difference = np.abs(np.asarray(found).astype(int) - np.asarray(again).astype(int))
+    assert difference.max() <= 1, "the last bit of a place may round the other way"
     np.testing.assert_allclose(placed(matrix, (50, 60)), placed(moved, (350, 260)), atol=1e-6)
 
 

@@ -9,9 +9,16 @@ from typing import Any, ClassVar
 from PIL import Image
 
 from modelport.codebases.base import Codebase, first_parameter, pixels
-from modelport.codebases.recipes import Recipe, prove, resized_and_cropped
+from modelport.codebases.recipes import METHODS, Recipe, prove, resized_and_cropped
 from modelport.frontends.source import Source
-from modelport.runtime.transforms import Decode, Normalize, Transform
+from modelport.runtime.transforms import (
+    CenterCrop,
+    Decode,
+    Layout,
+    Letterbox,
+    Normalize,
+    Transform,
+)
 
 
 class Timm(Codebase):
@@ -68,6 +75,8 @@ def proposals(config: Mapping[str, Any]) -> list[list[Transform]]:
     if channels not in (1, 3):
         return []
     resize = tuple(math.floor(edge / config["crop_pct"]) for edge in (height, width))
+    if config["crop_mode"] == "border":
+        return [_bordered(config, (resize[0], resize[1]))]
     squash = config["crop_mode"] == "squash"
     return [
         resized_and_cropped(
@@ -77,6 +86,19 @@ def proposals(config: Mapping[str, Any]) -> list[list[Transform]]:
             interpolation=config["interpolation"],
             normalize=Normalize(mean=tuple(config["mean"]), std=tuple(config["std"])),
         )
+    ]
+
+
+def _bordered(config: Mapping[str, Any], resize: tuple[int, int]) -> list[Transform]:
+    """All of the picture inside that height and width, the mean around it."""
+    channels, height, width = config["input_size"]
+    fill = tuple(round(255 * mean) for mean in config["mean"])
+    return [
+        Decode(colour="grey" if channels == 1 else "rgb"),
+        Letterbox(resize, divisor=1, interpolation=METHODS[config["interpolation"]]),
+        CenterCrop((height, width), fill=fill),
+        Normalize(mean=tuple(config["mean"]), std=tuple(config["std"])),
+        Layout(),
     ]
 
 

@@ -68,6 +68,26 @@ def tasks(as_json: Json = False) -> None:
     show_list("task", rows, as_json)
 
 
+def openers(as_json: Json = False) -> None:
+    """List what `run` opens besides bundles: the formats of other toolkits."""
+    from modelport.runtime.foreign import FOREIGN
+
+    rows = [{"name": name, "opens": FOREIGN.get(name).summary} for name in FOREIGN]
+    show_list("opener", rows, as_json)
+
+
+def transforms(as_json: Json = False) -> None:
+    """List the transforms."""
+    from modelport.runtime.transforms import TRANSFORMS
+
+    rows = []
+    for name in TRANSFORMS:
+        kind = TRANSFORMS.get(name)
+        does = (kind.__doc__ or "").strip().splitlines()[0].rstrip(".")
+        rows.append({"name": name, "of": kind.medium, "does": does})
+    show_list("transform", rows, as_json)
+
+
 def rewrites(
     name: Annotated[str | None, typer.Argument(help="Explain this one.")] = None,
     as_json: Json = False,

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from modelport.bundle.manifest import VariantEntry
 from modelport.bundle.read import Bundle
-from modelport.endtoend.build import IMAGE, whole_graph
+from modelport.endtoend.build import IMAGE, LEAST_OPSET, whole_graph
 from modelport.endtoend.prove import Proof, prove, trial_pictures
 from modelport.errors import UsageError, VerificationError
 from modelport.feeds import IMAGE_SUFFIXES, sample_files
@@ -21,6 +21,7 @@ from modelport.graph.query import signature_of
 from modelport.optimization import run_unverified
 from modelport.passes.pipelines import portable
 from modelport.runtime import transforms
+from modelport.runtime.opening import opened
 from modelport.runtime.predictor import Predictor
 from modelport.runtime.tasks import TASKS
 from modelport.types import Signature
@@ -78,14 +79,14 @@ def export_end_to_end(
         UsageError: where a transform, the task or the model has no such form; the message names it.
         VerificationError: where the file does not answer as the predictor does; nothing is written then.
     """
-    opened = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
+    taken = bundle if isinstance(bundle, Bundle) else opened(bundle)
     output = Path(output)
     if output.suffix != ".onnx":
         raise UsageError(f"The output is {output.name}", expected="a file ending in .onnx")
-    entry = _variant(opened, variant)
-    manifest = opened.manifest
+    entry = _variant(taken, variant)
+    manifest = taken.manifest
     with tempfile.TemporaryDirectory(prefix="modelport-") as folder:
-        model = _model(opened, entry, Path(folder))
+        model = _model(taken, entry, Path(folder))
         whole = whole_graph(
             model, transforms.parse(manifest.transforms), manifest.task.name,
             TASKS.get(manifest.task.name).parameters(manifest.task.parameters),
@@ -95,8 +96,8 @@ def export_end_to_end(
             whole = run_unverified(whole, portable(upgrade=False)).model
         proof = None
         if check:
-            with Predictor(opened, variant=entry.name) as predictor:
-                proof = prove(whole, predictor, trial_pictures(opened, _files(pictures)))
+            with Predictor(taken, variant=entry.name) as predictor:
+                proof = prove(whole, predictor, trial_pictures(taken, _files(pictures)))
             if proof.problem is not None:
                 raise VerificationError(
                     f"The one file does not answer as the predictor does: {proof.problem}",
@@ -131,7 +132,10 @@ def _model(bundle: Bundle, variant: VariantEntry, folder: Path) -> ir.Model:
         if role in variant.files:
             path = variant.files[role]
             (folder / Path(path).name).write_bytes(bundle.blob(path).view())
-    return io.load(folder / Path(variant.files["model"]).name)
+    model = io.load(folder / Path(variant.files["model"]).name)
+    if (model.opset_imports.get("") or 0) < LEAST_OPSET:  # bundles of other toolkits
+        return run_unverified(model, portable()).model
+    return model
 
 
 def _files(pictures: str | Path | Sequence[Path] | None) -> list[Path]:

@@ -107,11 +107,12 @@ class NotesTask(Task[NotesParameters, Notes]):
             wanted.rate, windows * kept * wanted.hop, kept * wanted.hop
         )
         count = int(timeline.samples * (wanted.frames_per_s / timeline.rate))
-        joined = [_joined(each, wanted.overlap // 2)[:count] for each in (active, onsets)]
+        cut = wanted.overlap // 2
+        active, onsets = _joined(active, cut)[:count], _joined(onsets, cut)[:count]
         times = _times(windows, kept, wanted.hop, timeline)
         found = [
             Note(float(times[start]), float(times[end]), pitch + wanted.lowest, strength)
-            for start, end, pitch, strength in notes_of(*joined, wanted)
+            for start, end, pitch, strength in notes_of(active, onsets, wanted)
         ]
         return Notes(tuple(sorted(found, key=lambda note: (note.start_s, note.pitch))))
 

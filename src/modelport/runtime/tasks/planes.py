@@ -203,6 +203,7 @@ def strongest(planes: Array, grid: Grid, *, resize_first: bool = True) -> Array:
     found = grid.nearest(winners)
     if not resize_first or len(planes) == 1:
         return found
+    cells = np.ascontiguousarray(planes.reshape(len(planes), -1).T, np.float32)
     step = max(1, _AT_ONCE // (4 * grid.size[1]))
     for start in range(0, grid.size[0], step):
         rows = slice(start, min(grid.size[0], start + step))
@@ -211,8 +212,8 @@ def strongest(planes: Array, grid: Grid, *, resize_first: bool = True) -> Array:
         few = max(1, _AT_ONCE // (4 * len(planes)))
         for at in range(0, len(torn[0]), few):
             part = tuple(index[at : at + few] for index in torn)
-            values = gathered(planes, y[part], x[part])
-            found[rows][part] = values.argmax(0)
+            values = _mixed_cells(cells, winners.shape, y[part], x[part])
+            found[rows][part] = values.argmax(1)
     return found
 
 
@@ -225,6 +226,18 @@ def _disagreeing(winners: Array, y: Array, x: Array) -> Array:
     down = around[1:] != around[:-1]
     torn = across[:-1] | across[1:] | down[:, :-1] | down[:, 1:]
     return np.asarray(torn[top.clip(0, height - 1), left.clip(0, width - 1)])
+
+
+def _mixed_cells(cells: Array, shape: tuple[int, ...], y: Array, x: Array) -> Array:
+    """Values at n places, n x channels, of cells x channels: all channels of a cell lie together."""
+    down, tall = taps(y, (0, shape[0] - 1), "bilinear")
+    across, wide = taps(x, (0, shape[1] - 1), "bilinear")
+    total = np.zeros((len(y), cells.shape[1]), np.float32)
+    for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        part = cells[down[:, i] * shape[1] + across[:, j]]
+        part *= (tall[:, i] * wide[:, j])[:, None]
+        total += part
+    return total
 
 
 def _mixed(planes: Array, index: Array, weight: Array, *, axis: int) -> Array:

@@ -9,7 +9,8 @@ A list of transforms is data. It is written in a `Source`, kept in the manifest,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -23,11 +24,13 @@ from modelport.runtime.transforms.letterbox import Letterbox
 from modelport.runtime.transforms.multiples import ResizeToMultiple
 from modelport.runtime.transforms.padding import Crop, Pad
 from modelport.runtime.transforms.resampling import Interpolation
-from modelport.runtime.transforms.sound import SoundLayout, Standardize, Waveform, Windows
-from modelport.runtime.transforms.spectrum import Mel, Spectrogram
 from modelport.runtime.transforms.tensor import Layout, Normalize
-from modelport.runtime.transforms.text import Tokenize
 from modelport.runtime.transforms.text_line import TextLine
+
+if TYPE_CHECKING:
+    from modelport.runtime.transforms.sound import SoundLayout, Standardize, Waveform, Windows
+    from modelport.runtime.transforms.spectrum import Mel, Spectrogram
+    from modelport.runtime.transforms.text import Tokenize
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -57,6 +60,24 @@ __all__ = [
     "parse",
     "preprocessor",
 ]
+
+_LATER = {
+    "Mel": "spectrum",
+    "SoundLayout": "sound",
+    "Spectrogram": "spectrum",
+    "Standardize": "sound",
+    "Tokenize": "text",
+    "Waveform": "sound",
+    "Windows": "sound",
+}
+"""Imported when somebody asks: most models look at pictures, and are loaded sooner without."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+
 
 TRANSFORMS: Registry[type[Transform]] = Registry(
     "transform",

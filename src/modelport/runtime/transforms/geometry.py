@@ -8,7 +8,7 @@ from pydantic import PositiveInt, model_validator
 from typing_extensions import Self
 
 from modelport.runtime.placement import Sides
-from modelport.runtime.transforms.frames import Frame, Framed, extent
+from modelport.runtime.transforms.frames import Fill, Frame, Framed, extent
 from modelport.runtime.transforms.resampling import Interpolation
 from modelport.runtime.transforms.rounding import Rounding, halved, multiple, pixels, rounded
 
@@ -117,17 +117,19 @@ class Resize(Framed):
 
 
 class CenterCrop(Framed):
-    """Cuts out the middle; where the picture is smaller, black surrounds it.
+    """Cuts out the middle; where the picture is smaller, black or another colour surrounds it.
 
     Attributes:
         size: one number for a square; or (height, width).
         rounding: of an odd margin: `half-even` as the `round` of torchvision and MMCV, `floor`
             as plain integer division (transformers), also where something lacks.
+        fill: the grey level around a smaller picture, or one each for red, green and blue.
     """
 
     kind: Literal["center_crop"] = "center_crop"
     size: PositiveInt | tuple[PositiveInt, PositiveInt]
     rounding: Literal["half-even", "floor"] = "half-even"
+    fill: Fill = 0
 
     def __init__(self, size: int | tuple[int, int] | None = None, **fields: object) -> None:
         super().__init__(**({} if size is None else {"size": size}), **fields)
@@ -135,7 +137,7 @@ class CenterCrop(Framed):
     def frame(self, width: int, height: int) -> Frame:
         left, top = self.corner(width, height)
         wide, high = self.extent()
-        return Frame((width, height), (left, top, left + wide, top + high))
+        return Frame((width, height), (left, top, left + wide, top + high), fill=self.fill)
 
     def extent(self) -> Sides:
         """Width and height after cropping."""

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from copy import copy
 from typing import Any, ClassVar
 
-import numpy as np
 from PIL import Image
 
 from modelport.errors import UsageError
+from modelport.runtime.buffers import Buffers
 from modelport.runtime.placement import Placement, Sides, scaling
 from modelport.runtime.transforms.base import (
     FIRST,
@@ -52,6 +52,7 @@ class PicturePreprocessor(Preprocessor):
                 f"Normalize gives fractions, and Layout wants {self.layout.dtype}",
                 expected="float32 or float16, or no Normalize",
             )
+        self._buffers = Buffers()
         self._channels = channels
         for step in self._spatial:
             check_fill(step, channels, self.decode.colour)
@@ -64,7 +65,7 @@ class PicturePreprocessor(Preprocessor):
         image, frame, placement = self._placed(image, sides)
         shown = frame.pixels(image)
         watch.lap("resize")
-        out = np.empty(self._shape(frame.sides), self.layout.dtype)
+        out = self._buffers.empty(self._shape(frame.sides), self.layout.dtype)
         self._write(shown, frame, out[0])
         watch.lap("normalize")
         return Prepared({FIRST: out}, placement)
