@@ -23,7 +23,15 @@ from modelport.endtoend.canvas import Canvas
 from modelport.endtoend.resampling import resized
 from modelport.errors import UsageError, VerificationError
 from modelport.graph import io
-from modelport.runtime.transforms import CenterCrop, Decode, Layout, Normalize, Resize, preprocessor
+from modelport.runtime.transforms import (
+    CenterCrop,
+    Decode,
+    Layout,
+    Letterbox,
+    Normalize,
+    Resize,
+    preprocessor,
+)
 from modelport.runtime.transforms.picture import PicturePreprocessor
 from support import Ran, picture, small_source
 
@@ -77,6 +85,14 @@ RECIPES = {
     ],
     "grey": [Decode(colour="grey"), Resize((24, 24)), Layout(dtype="uint8")],
     "crop that is larger": [Decode(), CenterCrop(150, rounding="floor"), NORMAL, Layout(order="nhwc")],
+    "letterbox": [Decode(), Letterbox(64), NORMAL, Layout()],
+    "letterbox in the corner": [
+        Decode(colour="bgr"), Letterbox((48, 72), anchor="top_left", rounding="floor"), Layout(),
+    ],
+    "letterbox that never enlarges": [
+        Decode(), Letterbox(90, upscale=False, interpolation="pil.bilinear", fill=0), Layout(),
+    ],
+    "longer edge": [Decode(), Resize(50, edge="longer", rounding="half-even"), Layout()],
     "nothing": [Decode(), Layout()],
 }  # fmt: skip
 

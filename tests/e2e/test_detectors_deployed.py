@@ -96,9 +96,9 @@ def assert_same(objects: Any, theirs: dict[str, torch.Tensor]) -> list[int]:
     places = []
     for each in objects:  # equal scores have no order
         far = np.abs(wanted - each.box).max(1)
+        far[theirs["labels"].numpy() != LABELS.index(each.label)] = np.inf
         places.append(int(far.argmin()))
         assert far.min() < 0.1
-        assert each.label == LABELS[int(theirs["labels"][places[-1]])]
     return places
 
 

@@ -490,7 +490,10 @@ def test_sides_that_explode_are_cut_off() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"preset": "yolo99"}, "there is no preset 'yolo99', only centernet, deformable_detr"),
+        (
+            {"preset": "yolo99"},
+            "The parameters of the task detection are wrong: there is no preset 'yolo99', only cent",
+        ),
         ({"preset": "ssd"}, "the preset ssd wants anchors"),
         ({"preset": "yolov8", "code": "ltrb"}, "the code ltrb needs priors"),
         ({"preset": "yolov8", "threshold": 1.5}, "Input should be less than 1"),

@@ -117,6 +117,12 @@ def _resize_refusal(resize: Resize) -> str | None:
     return resampling.unsupported(resize.interpolation)
 
 
+def _fill_refusal(step: CenterCrop | Letterbox) -> str | None:
+    if isinstance(step.fill, tuple) and len(set(step.fill)) > 1:
+        return f"the transform {step.kind} with a colour to fill with has no form in the graph yet"
+    return None
+
+
 def _letterbox(canvas: Canvas, box: Letterbox) -> Canvas:
     net, counts = canvas.net, canvas.counts
     wide, high = extent(box.size)
@@ -141,9 +147,7 @@ def _edge(counts: Counts, exact: Tensor, box: Letterbox, most: int) -> Count:
 
 
 def _letterbox_refusal(box: Letterbox) -> str | None:
-    if isinstance(box.fill, tuple) and len(set(box.fill)) > 1:
-        return "the transform letterbox with a colour to fill with has no form in the graph yet"
-    return resampling.unsupported(box.interpolation)
+    return _fill_refusal(box) or resampling.unsupported(box.interpolation)
 
 
 def _center_crop(canvas: Canvas, crop: CenterCrop) -> Canvas:
@@ -151,7 +155,7 @@ def _center_crop(canvas: Canvas, crop: CenterCrop) -> Canvas:
     half_even = crop.rounding == "half-even"
     top = _margin(canvas, canvas.down.size, high, half_even=half_even)
     left = _margin(canvas, canvas.across.size, wide, half_even=half_even)
-    return window(canvas, top, left, high, wide, fill=0)
+    return window(canvas, top, left, high, wide, fill=cast(float, crop.fill))
 
 
 def _margin(canvas: Canvas, before: Count, after: int, *, half_even: bool) -> Count:
@@ -162,7 +166,9 @@ def _margin(canvas: Canvas, before: Count, after: int, *, half_even: bool) -> Co
     if half_even:  # an odd margin's half is rounded to the even number
         up = counts.times(counts.odd(spare), counts.odd(inside))
         inside = counts.plus(inside, counts.chosen(_is_positive(spare), up, 0))
-    return counts.minus(inside, counts.over(counts.most(lacking, 0), 2))
+    lacking = counts.most(lacking, 0)
+    outside = lacking if half_even else counts.plus(lacking, 1)  # `floor` goes further out
+    return counts.minus(inside, counts.over(outside, 2))
 
 
 def _is_positive(count: Count) -> Any:
@@ -224,7 +230,7 @@ STEPS: dict[str, Step] = {
         frozenset({"size", "fill", "anchor", "upscale", "interpolation", "rounding", "margin"}),
         _letterbox_refusal,
     ),
-    "center_crop": Step(_center_crop, frozenset({"size", "rounding"})),
+    "center_crop": Step(_center_crop, frozenset({"size", "rounding", "fill"}), _fill_refusal),
     "normalize": Step(_normalize, frozenset({"mean", "std", "scale"})),
     "layout": Step(_layout, frozenset({"order", "dtype"})),
 }

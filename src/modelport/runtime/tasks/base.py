@@ -96,8 +96,12 @@ class Task(ABC, Generic[P, R]):
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
+            told = first["msg"].removeprefix("Value error, ")
+            what = f"parameter {where!r} of the task {self.name} is"
+            if not where:
+                what = f"parameters of the task {self.name} are"
             raise UsageError(
-                f"The parameter {where!r} of the task {self.name} is wrong: {first['msg']}",
+                f"The {what} wrong: {told}",
                 expected=f"some of {', '.join(self.Parameters.model_fields)}",
             ) from error
 
