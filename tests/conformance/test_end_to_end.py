@@ -84,6 +84,7 @@ RECIPES = {
         Decode(colour="bgr"), Resize((30, 50), interpolation="opencv.linear"), NORMAL, Layout(),
     ],
     "grey": [Decode(colour="grey"), Resize((24, 24)), Layout(dtype="uint8")],
+    "grey in three channels": [Decode(colour="grey3"), Resize((24, 30)), NORMAL, Layout()],
     "crop that is larger": [Decode(), CenterCrop(150, rounding="floor"), NORMAL, Layout(order="nhwc")],
     "letterbox": [Decode(), Letterbox(64), NORMAL, Layout()],
     "letterbox in the corner": [

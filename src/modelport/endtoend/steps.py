@@ -84,7 +84,10 @@ def _decode(canvas: Canvas, decode: Decode) -> Canvas:
     weighted = net.cast(canvas.pixels, "int32") * weights
     total = net.sum(weighted, 1, keepdims=True) + np.int32(32768)
     grey = cast(Tensor, net.op.Div(total, np.int32(65536)))
-    return canvas.with_pixels(net.cast(grey, "uint8"), channels=1)
+    plane = net.cast(grey, "uint8")
+    if decode.colour == "grey3":
+        return canvas.with_pixels(net.concat([plane] * 3, axis=1))
+    return canvas.with_pixels(plane, channels=1)
 
 
 # --- sizes --------------------------------------------------------------------------------------
@@ -219,7 +222,7 @@ def _layout(canvas: Canvas, layout: Layout) -> Canvas:
 
 
 STEPS: dict[str, Step] = {
-    "decode": Step(_decode, frozenset({"colour", "orientation", "draft"})),
+    "decode": Step(_decode, frozenset({"colour", "orientation", "draft", "background"})),
     "resize": Step(
         _resize,
         frozenset({"size", "edge", "interpolation", "rounding"}),

@@ -117,7 +117,8 @@ def _rivals(
         return np.asarray((over >= least) & near)
     row, column = np.divmod(np.flatnonzero(near), len(left))
     some, others = head[row], left[column]
-    high = np.minimum(sides[3][some], sides[3][others]) - np.maximum(sides[1][some], sides[1][others])
+    top, bottom = sides[1], sides[3]
+    high = np.minimum(bottom[some], bottom[others]) - np.maximum(top[some], top[others])
     wide = np.minimum(end[some], end[others]) - np.maximum(start[some], start[others])
     shared = np.maximum(wide, 0) * np.maximum(high, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
