@@ -265,7 +265,10 @@ def test_detectors_run(name: str) -> None:
     assert source.task == next((kinds[k] for k in kinds if name.startswith(k)), "detection")
     outputs = {key: value.numpy() for key, value in found.items()}
     task = TASKS.get(source.task)
-    parameters = {**source.parameters, "score_threshold" if source.task == "pose" else "threshold": 0.0}
+    parameters = {
+        **source.parameters,
+        "score_threshold" if source.task == "pose" else "threshold": 0.0,
+    }
     result = task.decode(outputs, Context(task.parameters(parameters), source.labels))
     assert len(result.objects) == len(found["scores"]) > 0
     np.testing.assert_allclose([each.box for each in result.objects], found["boxes"], atol=1e-4)

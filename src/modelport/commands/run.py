@@ -97,9 +97,13 @@ def run(
         teller = Teller(out, err, answers, lines=lines, total=_total(sources, limit))
         kept: list[dict[str, Any]] = []
         takers = [teller.tell, _keeper(kept)] if as_json else [teller.tell]
-        batch = 1 if live and batch is None else batch
+        waits = any(source.waits for source in sources)
+        batch = 1 if (live or waits) and batch is None else batch
         with teller, closing(_items(sources, limit)) as items:
-            _answer(answers, items, sinks, takers, live=live, batch=batch, workers=workers)
+            _answer(
+                answers, items, sinks, takers, live=live, batch=batch, workers=workers,
+                in_flight=batch if waits else None,
+            )  # fmt: skip
         teller.finish()
         if as_json:
             print_json(kept)
@@ -121,6 +125,7 @@ def _answer(
     live: bool,
     batch: int | None,
     workers: int | None,
+    in_flight: int | None,
 ) -> None:
     """Answers for all items. Of a camera, the user's stop is the end, and not a failure."""
     from modelport.runtime.mapping import Mapped
@@ -133,7 +138,11 @@ def _answer(
         with (
             opened(sinks, notes),
             Mapped(
-                ItemSteps(answers), _remembered(items, pulled), batch=batch, workers=workers
+                ItemSteps(answers),
+                _remembered(items, pulled),
+                batch=batch,
+                workers=workers,
+                in_flight=in_flight,
             ) as mapped,
         ):
             try:

@@ -24,8 +24,8 @@ SIZES = ((480, 640), (427, 640), (640, 425), (97, 131), (300, 900), (33, 20))
 
 MOST_FILES = 20
 
-ROUNDING = 1.01
-"""Grey levels that two ways of the same resize may differ by, and a little for float32."""
+ROUNDING = 2.01
+"""Grey levels: the runtime is within one of the library, and so is the graph; a little for float32."""
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ After:
 Exact: the reference implementation of each operator computes the constants. Random operators and
 operators with subgraphs are left alone, and so is a node whose result would take more room than
 `GROWTH_LIMIT_BYTES` beyond its inputs: an Expand of a scalar must not become a weight of megabytes, and
-is not computed to find that out. Larger ones, such as the position biases that a Swin transformer gathers
-from a table, fold as long as all of them together add no more than a hundredth to the weights. Transpose and Cast of a large weight are done when the weight is
-asked for, so that a model need not fit into memory twice.
+is not computed to find that out. Larger ones, such as the position biases that a Swin transformer
+gathers from a table, fold as long as all of them together add no more than a hundredth to the weights.
+Transpose and Cast of a large weight are done when the weight is asked for, so that a model need not fit
+into memory twice.
 
 `Shape`, `Size` and `CastLike` need only the shape or the element type of a value, so they fold for
 values that are not constant too.

@@ -70,7 +70,7 @@ def _no_url(word: str) -> str:
 def _listed(word: str, medium: str, every: int) -> Listed:
     if word != NAME and not Path(word).is_file():
         raise DataError(f"There is no list {word}", hint="Check its path")
-    return Listed(partial(_list, word), medium, every)
+    return Listed(partial(_list, word), medium, every, waits=word == NAME)
 
 
 def _list(word: str) -> TextIO:

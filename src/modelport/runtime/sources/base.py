@@ -56,6 +56,9 @@ class Source(ABC):
     endless: ClassVar[bool] = False
     """Whether it goes on until somebody stops it."""
 
+    waits: bool = False
+    """Whether the next item may be long in coming: nobody should wait for it with a result in hand."""
+
     @abstractmethod
     def count(self) -> int | None:
         """How many items come, as far as that is known beforehand."""

@@ -51,8 +51,11 @@ class Files(Source):
 class Listed(Source):
     """The files that a text names, one to a line, read as results are taken."""
 
-    def __init__(self, open_list: Callable[[], TextIO], medium: str, every: int = 1) -> None:
+    def __init__(
+        self, open_list: Callable[[], TextIO], medium: str, every: int = 1, *, waits: bool = False
+    ) -> None:
         self._open, self._files = open_list, Files((), medium, every)
+        self.waits = waits
 
     def count(self) -> int | None:
         return None
