@@ -597,6 +597,7 @@ PROCESSORS: Mapping[str, Mapping[str, Any]] = {
     "MobileViTImageProcessorPil": {"size": {"shortest_edge": 288}},
     "SegformerImageProcessorPil": {"do_normalize": False},
     "BeitImageProcessorPil": {"do_rescale": False, "do_normalize": False},
+    "DetrImageProcessorPil": {},
 }
 
 
@@ -604,7 +605,7 @@ PROCESSORS: Mapping[str, Mapping[str, Any]] = {
 def test_image_processors_are_said_exactly(name: str, photos: list[Image.Image]) -> None:
     processor = getattr(need("transformers"), name)(**PROCESSORS[name])
     recipe = recipe_of(processor)
-    assert recipe.size is not None
+    assert recipe.transforms
     assert_same(
         recipe.transforms,
         lambda photo: processor(images=photo, return_tensors="np")["pixel_values"],
@@ -612,12 +613,11 @@ def test_image_processors_are_said_exactly(name: str, photos: list[Image.Image])
     )
 
 
-@pytest.mark.parametrize("name", ["DetrImageProcessorPil", "Qwen2VLImageProcessorPil"])
-def test_image_processors_that_cannot_be_said(name: str) -> None:
-    recipe = recipe_of(getattr(need("transformers"), name)())
+def test_an_image_processor_that_cannot_be_said() -> None:
+    recipe = recipe_of(need("transformers").Qwen2VLImageProcessorPil())
     assert recipe.transforms == ()
     assert recipe.notes == (
-        f"The {name.removesuffix('Pil')} of transformers does what modelport's transforms cannot "
+        "The Qwen2VLImageProcessor of transformers does what modelport's transforms cannot "
         "say, so no transforms were declared: declare your own, or feed tensors",
     )
 

@@ -139,7 +139,7 @@ def _answer(
             opened(sinks, notes),
             Mapped(
                 ItemSteps(answers),
-                _remembered(items, pulled),
+                _remembered(_until_stopped(items) if live else items, pulled),
                 batch=batch,
                 workers=workers,
                 in_flight=in_flight,
@@ -167,6 +167,14 @@ def _items(sources: Iterable[Source], limit: int | None) -> Generator[Item, None
                 left = None if left is None else left - 1
                 if left == 0:
                     return
+
+
+def _until_stopped(items: Iterable[Item]) -> Iterator[Item]:
+    """A stop while a camera is waited for ends its frames; those under way are still answered."""
+    try:
+        yield from items
+    except KeyboardInterrupt:
+        return
 
 
 def _remembered(items: Iterable[Item], pulled: deque[Item]) -> Iterator[Item]:
