@@ -58,8 +58,8 @@ def _fetched(requirement: str, folder: Path) -> Path:
     if registry == "npm":
         command = ["npm", "pack", "--silent", "--pack-destination", str(target), name]
     else:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d"]
-        command += [str(target), name]
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        command += ["--no-build-isolation", "-d", str(target), name]
     try:
         done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
     except FileNotFoundError:

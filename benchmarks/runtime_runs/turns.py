@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import time
 import traceback
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import Any
 from harness import PAUSE_S
 
 from runtime_runs.case import Case, Contender, Missing
+from runtime_runs.process import peak_mb
 
 
 @dataclass
@@ -146,7 +146,7 @@ def _many(contender: Contender, files: Sequence[Path], passes: int) -> float:
 
 
 def _memory(contender: Contender, files: Sequence[Path], _: int) -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return peak_mb()
 
 
 _DEEDS = {"plain": _plain, "each": _each, "many": _many, "memory": _memory}

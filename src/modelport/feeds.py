@@ -15,6 +15,7 @@ from modelport.errors import DataError, ModelportError
 from modelport.types import Array, Dim, Feeds, Signature, TensorSpec
 
 if TYPE_CHECKING:
+    from modelport.runtime.placement import Placement
     from modelport.runtime.transforms.base import Prepared, Preprocessor
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
@@ -38,12 +39,14 @@ class Sample:
     Attributes:
         intended: the feed as in training, where `feeds` took a short cut that changes it (a JPEG
             decoded as a draft); else None.
+        placement: of a picture in the tensor, for results that are places; else None.
     """
 
     name: str
     feeds: Feeds
     file: Path | None = None
     intended: Feeds | None = None
+    placement: Placement | None = None
 
 
 def random_feeds(signature: Signature, seed: int) -> Feeds:
@@ -166,7 +169,8 @@ def read_samples(
         for number, prepared in enumerate(preprocess.samples(path), start=1):
             feeds = {**(others or {}), **feeds_of(prepared, signature)}
             _check(feeds, signature, path)
-            yield Sample(path.name if medium != "text" else f"{path.name}:{number}", feeds, path)
+            name = path.name if medium != "text" else f"{path.name}:{number}"
+            yield Sample(name, feeds, path, placement=prepared.placement)
 
 
 def feeds_of(prepared: Prepared, signature: Signature) -> dict[str, Array]:

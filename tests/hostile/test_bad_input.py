@@ -717,7 +717,10 @@ OPTIONS: list[tuple[list[str], str]] = [
     (["--precisions", "fp32,fp8"], "There is no precision 'fp8'."),
     (["--engines", "foo"], "There is no engine named 'foo'. Expected one of onnxruntime, openvino"),
     (["--engines", "onxruntime"], "'onnxruntime'"),
-    (["--task", "nope"], "There is no task named 'nope'. Expected one of classification, text_detection, "),
+    (
+        ["--task", "nope"],
+        "There is no task named 'nope'. Expected one of classification, text_detection, ",
+    ),
     (["--input", "nonsense"], "The input 'x=nonsense' cannot be read. Expected NAME=SHAPE"),
     (["--input", "x=0x3"], "The size '0' in 'x=0x3' cannot be read."),
     (["--input", "x=4..2x3"], "The size '4..2' in 'x=4..2x3' cannot be read."),

@@ -36,6 +36,7 @@ class FakeSteps:
     """
 
     batch_size: int = 1
+    streams: int = 1
     groups: list[list[Any]] = field(default_factory=list)
     threads: dict[str, set[str]] = field(default_factory=dict)
     before: Callable[[str, Any], None] = lambda step, item: None

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from modelport.commands.run_show import Teller
     from modelport.runtime.sinks import Sink
     from modelport.runtime.sources import Item, Source
+    from modelport.runtime.steps import Steps
     from modelport.runtime.tasks.base import Result
 
 Trust = Annotated[bool, typer.Option("--trust", help="Run native code that the bundle brings.")]
@@ -62,6 +63,10 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads that read inputs meanwhile.")
     ] = None,
+    streams: Annotated[
+        int | None,
+        typer.Option(min=1, help="Sessions side by side; by default as many as are likely to pay."),
+    ] = None,
     draw: Annotated[
         Path | None, typer.Option(help="Folder for pictures and videos with the result.")
     ] = None,
@@ -94,14 +99,16 @@ def run(
         live = any(source.endless for source in sources)
         sinks = _sinks(answers, draw, jsonl, csv, coco, coco_ids)
         lines = not (quiet or as_json or jsonl == STANDARD)
-        teller = Teller(out, err, answers, lines=lines, total=_total(sources, limit))
+        total = _total(sources, limit)
+        teller = Teller(out, err, answers, lines=lines, total=total)
         kept: list[dict[str, Any]] = []
         takers = [teller.tell, _keeper(kept)] if as_json else [teller.tell]
         waits = any(source.waits for source in sources)
         batch = 1 if (live or waits) and batch is None else batch
+        steps = _steps(answers, 1 if live or waits else streams, total)
         with teller, closing(_items(sources, limit)) as items:
             _answer(
-                answers, items, sinks, takers, live=live, batch=batch, workers=workers,
+                steps, items, sinks, takers, live=live, batch=batch, workers=workers,
                 in_flight=batch if waits else None,
             )  # fmt: skip
         teller.finish()
@@ -116,8 +123,20 @@ STANDARD = Path("-")
 Take = Callable[["Item", "Result"], None]
 
 
+def _steps(answers: Any, streams: int | None, total: int | None) -> Steps:
+    """Those of the predictor, with the sessions that were asked for."""
+    from modelport.runtime.predictor import Predictor
+    from modelport.runtime.sources.steps import ItemSteps
+
+    if not isinstance(answers, Predictor):
+        return ItemSteps(answers)
+    if streams is None:
+        streams = answers.fitting_streams() if total is None else answers.fitting_streams(total)
+    return ItemSteps(answers, answers.side_by_side(streams))
+
+
 def _answer(
-    answers: Any,
+    steps: Steps,
     items: Iterable[Item],
     sinks: Sequence[Sink],
     takers: Sequence[Take],
@@ -130,7 +149,6 @@ def _answer(
     """Answers for all items. Of a camera, the user's stop is the end, and not a failure."""
     from modelport.runtime.mapping import Mapped
     from modelport.runtime.sinks import opened
-    from modelport.runtime.sources.steps import ItemSteps
 
     pulled: deque[Item] = deque()
     notes: list[str] = []
@@ -138,7 +156,7 @@ def _answer(
         with (
             opened(sinks, notes),
             Mapped(
-                ItemSteps(answers),
+                steps,
                 _remembered(_until_stopped(items) if live else items, pulled),
                 batch=batch,
                 workers=workers,

@@ -234,7 +234,7 @@ def report_cases(
     golden = set(_golden(len(data.samples)))
     shown = []
     for index, sample in enumerate(data.samples):
-        context = Context(parameters, manifest.labels, feeds=sample.feeds)
+        context = Context(parameters, manifest.labels, sample.placement, sample.feeds)
         want, got = (task.decode(o[index], context) for o in (truth, answers))
         agrees = True
         if task.has_classes:

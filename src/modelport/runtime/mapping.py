@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +10,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, Literal
 
+from modelport.cores import usable_cores
 from modelport.errors import UsageError
 from modelport.runtime.failed import Failed
 from modelport.runtime.steps import Steps, run_each
@@ -52,11 +52,12 @@ class Mapped(Iterator[Result]):
     ) -> None:
         batch = steps.batch_size if batch is None else batch
         workers = default_workers() if workers is None else workers
-        in_flight = batch + 2 * max(batch, workers) if in_flight is None else in_flight
+        streams = steps.streams
+        in_flight = batch * streams + 2 * max(batch, workers) if in_flight is None else in_flight
         _check_numbers(batch, workers, in_flight)
         self._items = iter(items)
         self._most, self._batch, self._keep = in_flight, batch, errors == "keep"
-        self._line = _Line(steps, workers)
+        self._line = _Line(steps, workers, streams)
         self._flying: deque[_Job] = deque()
         self._group: list[_Job] = []
         self._ended = False
@@ -129,17 +130,17 @@ class _Job:
 
 
 class _Line:
-    """The threads: some that prepare, one that runs, one that decodes.
+    """The threads: some that prepare, one for each stream that runs, one that decodes.
 
     Their work refers to this object alone, so that a `Mapped` nobody holds any more is let go of.
     """
 
-    def __init__(self, steps: Steps, workers: int) -> None:
+    def __init__(self, steps: Steps, workers: int, streams: int) -> None:
         self._steps = steps
         self._closed = False
         self._pools = [
             ThreadPoolExecutor(count, thread_name_prefix=f"modelport-{name}")
-            for name, count in (("prepare", workers), ("run", 1), ("decode", 1))
+            for name, count in (("prepare", workers), ("run", streams), ("decode", 1))
         ]
 
     def prepare(self, job: _Job) -> None:
@@ -213,9 +214,7 @@ def _fail(jobs: Sequence[_Job], error: BaseException) -> None:
 
 def default_workers() -> int:
     """One for each processor that this process may use; more than four wait for the engine."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    count = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    return min(4, count)
+    return min(4, usable_cores())
 
 
 def _check_numbers(batch: int, workers: int, in_flight: int) -> None:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from operator import length_hint
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -24,6 +25,8 @@ from modelport.runtime.batching import Batcher
 from modelport.runtime.mapping import Errors, Mapped
 from modelport.runtime.opening import opened
 from modelport.runtime.state import State, over_windows
+from modelport.runtime.steps import Steps
+from modelport.runtime.streams import WORTHWHILE, SideBySide, fitting_streams, shared
 from modelport.runtime.tasks import TASKS
 from modelport.runtime.tasks.base import Context, Result
 from modelport.runtime.tiling import tiler_of
@@ -68,14 +71,17 @@ class Predictor:
         self.bundle = bundle if isinstance(bundle, Bundle) else opened(bundle)
         manifest = self.bundle.manifest
         self.variant: VariantEntry = _usable_variant(self.bundle, variant)
-        self.session: Session = open_variant(self.bundle, self.variant, trust=trust, **running)
+        self._running: Running = running
+        self._open = partial(open_variant, self.bundle, self.variant, trust=trust)
+        self.session: Session = self._open(**running)
         self.preprocessor: Preprocessor | None = preprocessor_of(self.bundle)
         self.task = TASKS.get(manifest.task.name)
         self._context = Context(self.task.parameters(manifest.task.parameters), manifest.labels)
         self._inputs = self.bundle.signature.inputs
         self._state = State(self._context.parameters, self.bundle.signature)
         self._tiler = tiler_of(self._context.parameters, self._inputs)
-        self._turn = Lock()
+        self._turn, self._opening = Lock(), Lock()
+        self._wide: dict[int, SideBySide] = {}
 
     @overload
     def __call__(self, inputs: list[Any] | tuple[Any, ...]) -> list[Result]: ...
@@ -120,14 +126,45 @@ class Predictor:
         *,
         batch: int | None = None,
         workers: int | None = None,
+        streams: int | None = None,
         in_flight: int | None = None,
         errors: Errors = "keep",
     ) -> Mapped:
         """The results for inputs, in their order, as they come; see `Mapped` for the arguments.
 
         Inputs are read while others run. One that cannot be answered is a `Failed`, with its error.
+
+        Args:
+            streams: how many sessions of the engine run side by side, with the threads shared among
+                them. By default one for each thread, where there are more than a few inputs, the model
+                is small, and it runs on processors in this process; otherwise one.
         """
-        return Mapped(self, items, batch=batch, workers=workers, in_flight=in_flight, errors=errors)
+        if streams is None:
+            streams = self.fitting_streams(length_hint(items, WORTHWHILE))
+        steps = self.side_by_side(streams)
+        return Mapped(
+            steps, items, batch=batch, workers=workers, in_flight=in_flight, errors=errors
+        )
+
+    def fitting_streams(self, inputs: int = WORTHWHILE) -> int:
+        """How many sessions `map` opens for so many inputs, where nobody says."""
+        return fitting_streams(self._running, self.variant, inputs)
+
+    def side_by_side(self, streams: int) -> Steps:
+        """The steps of this predictor with so many sessions, which are opened once and kept.
+
+        Raises:
+            UsageError: where the number is below one.
+        """
+        if streams < 1:
+            raise UsageError(f"streams is {streams}", expected="at least 1")
+        if streams == 1:
+            return self
+        with self._opening:
+            if streams not in self._wide:
+                open_session = partial(self._open, **shared(self._running, streams))
+                self._wide[streams] = SideBySide(self, open_session, streams)
+            return self._wide[streams]
 
     def batcher(
         self, max_batch: int | None = None, max_wait_ms: float = 0.0, max_waiting: int = 256
@@ -146,12 +183,17 @@ class Predictor:
             return Prepared(self._feeds(item))
         return self.preprocessor.prepare(item, watch)
 
-    def run(self, prepared: Sequence[Prepared]) -> list[Outputs]:
-        """The outputs for prepared inputs, with as few engine calls as their shapes allow."""
+    def run(self, prepared: Sequence[Prepared], session: Session | None = None) -> list[Outputs]:
+        """The outputs for prepared inputs, with as few engine calls as their shapes allow.
+
+        Args:
+            session: one of the same variant that nobody else uses; by default the predictor's own, which
+                one thread at a time has.
+        """
         return [
             outputs
             for group in _of_one_shape(self._evened(prepared), self.batch_size)
-            for outputs in self._together(group)
+            for outputs in self._together(group, session)
         ]
 
     def decode(self, outputs: Outputs, prepared: Prepared) -> Result:
@@ -170,6 +212,9 @@ class Predictor:
         pairs = zip(self.run(prepared), prepared, strict=True)
         return [self.decode(outputs, each) for outputs, each in pairs]
 
+    streams = 1
+    """How many threads may be in `run` at once, each with a session; see `side_by_side`."""
+
     @property
     def batch_size(self) -> int:
         """How many inputs one engine call takes."""
@@ -178,6 +223,8 @@ class Predictor:
 
     def close(self) -> None:
         self.session.close()
+        for steps in self._wide.values():
+            steps.close()
 
     def __enter__(self) -> Predictor:
         return self
@@ -214,10 +261,10 @@ class Predictor:
         for start in range(0, len(items), step):
             yield from self.answer([self.prepare(item) for item in items[start : start + step]])
 
-    def _together(self, group: Sequence[Prepared]) -> list[Outputs]:
+    def _together(self, group: Sequence[Prepared], session: Session | None = None) -> list[Outputs]:
         """One engine call for tensors of one shape, or all those of one recording; the outputs of each."""
         if group[0].timeline is not None:
-            return [self.carry(each, self.state()) for each in group]
+            return [self.carry(each, self.state(), session) for each in group]
         feeds, filled = {}, len(group) > 1
         for name, first in group[0].tensors.items():
             spec = self._spec(name)
@@ -225,18 +272,19 @@ class Predictor:
             joined = first if len(group) == 1 else np.concatenate(parts)
             feeds[spec.name] = fill_batch(joined, spec)
             filled = filled or feeds[spec.name] is not joined
-        outputs = self._run({**self._state.first_feeds, **feeds})
+        outputs = self._run({**self._state.first_feeds, **feeds}, session)
         if not filled:
             return [outputs]
         return [_sample(outputs, index) for index in range(len(group))]
 
-    def carry(self, prepared: Prepared, state: State) -> Outputs:
+    def carry(self, prepared: Prepared, state: State, session: Session | None = None) -> Outputs:
         """The outputs for one input, or for the windows of a recording in order; the state moves on."""
         feeds = {self._spec(name).name: array for name, array in prepared.tensors.items()}
+        once = partial(self._run, session=session)
         if prepared.timeline is None:
-            return state.run(self._run, feeds)
+            return state.run(once, feeds)
         most = self.batch_size if state.is_empty else state.windows
-        run = partial(state.run, self._run)
+        run = partial(state.run, once)
         return over_windows(run, feeds, most, self._inputs[0])
 
     def _is_one(self, item: Any) -> bool:
@@ -249,11 +297,16 @@ class Predictor:
             some = prepared[start : start + step]
             yield from some if self.preprocessor is None else self.preprocessor.together(some)
 
-    def _run(self, feeds: Mapping[str, Array]) -> Outputs:
-        with self._turn:
-            if self._tiler is not None and self._tiler.cuts(feeds[self._inputs[0].name]):
-                return self._tiler.run(self.session.run, feeds, _batch_size(self._inputs[0]))
-            return self.session.run(feeds)
+    def _run(self, feeds: Mapping[str, Array], session: Session | None = None) -> Outputs:
+        if session is None:
+            with self._turn:
+                return self._run_in(self.session, feeds)
+        return self._run_in(session, feeds)
+
+    def _run_in(self, session: Session, feeds: Mapping[str, Array]) -> Outputs:
+        if self._tiler is not None and self._tiler.cuts(feeds[self._inputs[0].name]):
+            return self._tiler.run(session.run, feeds, _batch_size(self._inputs[0]))
+        return session.run(feeds)
 
     def _spec(self, name: str) -> TensorSpec:
         if name == FIRST:

@@ -16,11 +16,15 @@ class Steps(Protocol):
     def batch_size(self) -> int:
         """How many inputs one call of the engine takes."""
 
+    @property
+    def streams(self) -> int:
+        """How many threads may be in `run` at once."""
+
     def prepare(self, item: Any, watch: Stopwatch | None = None) -> Any:
         """What the engine is given for one input. Several threads do this at once."""
 
     def run(self, prepared: Sequence[Any]) -> Sequence[Any]:
-        """The outputs for each. One thread at a time does this."""
+        """The outputs for each."""
 
     def decode(self, outputs: Any, prepared: Any) -> Result:
         """The result of one input. Several threads do this at once."""
@@ -30,6 +34,7 @@ class Whole:
     """One call for everything, for what cannot be taken apart: a chain of models, say."""
 
     batch_size = 1
+    streams = 1
 
     def __init__(self, answers: Any) -> None:
         self._answers = answers
@@ -47,7 +52,9 @@ class Whole:
 
 def steps_of(answers: Any) -> Steps:
     """Those of a predictor; else the call as a whole."""
-    apart = all(hasattr(answers, name) for name in ("batch_size", "prepare", "run", "decode"))
+    apart = all(
+        hasattr(answers, name) for name in ("batch_size", "streams", "prepare", "run", "decode")
+    )
     return answers if apart else Whole(answers)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
+from modelport.cores import usable_cores
 from modelport.engines.base import Session
 from modelport.engines.libraries import operator_libraries
 from modelport.engines.openvino.kept import compiled
@@ -186,4 +187,6 @@ def _settings(artifact: Artifact, device: str, threads: int) -> dict[str, object
     }
     if threads and device == CPU:
         settings["INFERENCE_NUM_THREADS"] = threads
+        # Each session would pin its threads to the first cores, and several would share those.
+        settings["ENABLE_CPU_PINNING"] = threads >= usable_cores()
     return settings

@@ -169,6 +169,8 @@ class Pipeline:
         """The results for pictures, in their order, as they come; see `Predictor.map`."""
         return Mapped(self, items, batch=batch, workers=workers, in_flight=in_flight, errors=errors)
 
+    streams = 1
+
     @property
     def batch_size(self) -> int:
         """How many pictures run together."""

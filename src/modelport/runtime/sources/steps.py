@@ -20,15 +20,20 @@ class ItemSteps:
 
     Args:
         answers: a predictor, or a chain of them, which takes no ready feeds.
+        steps: those to take, if not its own.
     """
 
-    def __init__(self, answers: Any) -> None:
+    def __init__(self, answers: Any, steps: Steps | None = None) -> None:
         self._answers = answers
-        self._steps: Steps = steps_of(answers)
+        self._steps: Steps = steps or steps_of(answers)
 
     @property
     def batch_size(self) -> int:
         return self._steps.batch_size
+
+    @property
+    def streams(self) -> int:
+        return self._steps.streams
 
     def prepare(self, item: Item, watch: Stopwatch | None = None) -> Any:
         """Raises the error of an item that has one."""

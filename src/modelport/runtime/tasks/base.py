@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from modelport.errors import UsageError
 from modelport.runtime.placement import Placement
 from modelport.runtime.timeline import Timeline
-from modelport.types import Feeds, Outputs
+from modelport.types import Array, Feeds, Outputs
 
 
 class Parameters(BaseModel):
@@ -54,6 +54,27 @@ class Context(Generic[P]):
         if self.labels is not None and 0 <= index < len(self.labels):
             return self.labels[index]
         return f"class {index}"
+
+    @property
+    def tensor(self) -> tuple[int, int] | None:
+        """Width and height of the picture's tensor: as it was prepared, or else of what was fed."""
+        if self.placement is not None:
+            return self.placement.tensor
+        fed = (self.feeds or {}).values()
+        return next((sides for array in fed if (sides := _picture_sides(array)) is not None), None)
+
+
+def _picture_sides(array: Array) -> tuple[int, int] | None:
+    """Width and height of an array that may be a picture, channels first or last."""
+    if array.ndim != 4:
+        return None
+    if array.shape[1] in CHANNELS:
+        return array.shape[3], array.shape[2]
+    return (array.shape[2], array.shape[1]) if array.shape[3] in CHANNELS else None
+
+
+CHANNELS = (1, 3, 4)
+"""How many channels pictures have."""
 
 
 @dataclass(frozen=True)

@@ -222,7 +222,7 @@ def _from_camera(outputs: Outputs, context: Context[Detection3DParameters]) -> B
     heat = sigmoid(heat) if wanted.scores == "logits" else heat
     found = strongest_peaks(heat, values, wanted.most, wanted.threshold, wanted.window)
     height, width = heat.shape[1:]
-    tensor = (width, height) if context.placement is None else context.placement.tensor
+    tensor = context.tensor or (width, height)
     # Maps and lenses count from the middle of the first pixel, placements from its corner.
     points = (found.cells + found.values[:, 1:3]) * (np.array(tensor) / (width, height)) + 0.5
     if context.placement is not None:

@@ -94,10 +94,10 @@ def find(outputs: Outputs, context: Context[Any]) -> Found:
 
 def _size_of(how: HeadParameters, context: Context[Any]) -> Grid | None:
     """Height and width of the tensor, if anything tells."""
-    if context.placement is not None:
-        width, height = context.placement.tensor
-        return height, width
-    return how.size
+    if how.size is not None and context.placement is None:
+        return how.size
+    sides = context.tensor
+    return None if sides is None else sides[::-1]
 
 
 def _demanded(size: Grid | None, reason: str) -> Grid:
@@ -105,7 +105,7 @@ def _demanded(size: Grid | None, reason: str) -> Grid:
         raise FeedsError(
             f"Nothing tells the size of the tensor, and {reason}",
             expected="the height and width of the model's input",
-            hint="Give the parameter `size`",
+            hint="Give the parameter `size`, or the feeds to `decode`",
         )
     return size
 

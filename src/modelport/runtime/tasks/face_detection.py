@@ -178,11 +178,13 @@ def _in_tensor(
 
 def _sides(context: Context[FaceParameters]) -> tuple[int, int]:
     """Width and height of the tensor."""
-    if context.placement is not None:
-        return context.placement.tensor
-    if context.parameters.size is None:
+    size = context.parameters.size
+    if size is not None and context.placement is None:
+        return size[1], size[0]
+    sides = context.tensor
+    if sides is None:
         raise FeedsError(
             "Nothing tells the size of the tensor, and landmarks are shares of it",
-            hint="Give the parameter `size`",
+            hint="Give the parameter `size`, or the feeds to `decode`",
         )
-    return context.parameters.size[1], context.parameters.size[0]
+    return sides

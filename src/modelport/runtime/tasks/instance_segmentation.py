@@ -285,14 +285,14 @@ def _without_batch(array: Array, how: Masks, found: Found) -> Array:
 def _tensor_sides(values: Array, context: Context[InstanceParameters]) -> Sides:
     """Width and height of the tensor."""
     how = context.parameters
-    if context.placement is not None:
-        return context.placement.tensor
-    if how.size is not None:
+    if how.size is not None and context.placement is None:
         return how.size[1], how.size[0]
+    if context.tensor is not None:
+        return context.tensor
     if how.masks.kind == "full":
         return values.shape[2], values.shape[1]
     raise FeedsError(
         "Nothing tells the size of the tensor, and masks are placed in it",
         expected="the height and width of the model's input",
-        hint="Give the parameter `size`",
+        hint="Give the parameter `size`, or the feeds to `decode`",
     )

@@ -204,7 +204,7 @@ def _draw_bones(sheet: Sheet, each: Posed, result: Poses) -> None:
 def _alone(given: list[Array], context: Context[PoseParameters]) -> Posed:
     """The one object of a crop."""
     wanted = context.parameters
-    tensor = _tensor(context.placement)
+    tensor = context.tensor
     if wanted.form == "heatmaps":
         places, scores = _from_heatmaps(given[0], context)
     elif wanted.form == "simcc":
@@ -225,7 +225,7 @@ def _from_heatmaps(given: Array, context: Context[PoseParameters]) -> tuple[Arra
     blur = Blur(wanted.blur, wanted.blur_sigma, wanted.blur_edge)
     places = refined(maps, cells, wanted.refine, blur)
     size = (maps.shape[2], maps.shape[1])
-    return input_places(places, size, _tensor(context.placement) or size, wanted.udp), scores
+    return input_places(places, size, context.tensor or size, wanted.udp), scores
 
 
 def _rows(given: list[Array], context: Context[PoseParameters]) -> tuple[Posed, ...]:
@@ -256,10 +256,6 @@ def _rows(given: list[Array], context: Context[PoseParameters]) -> tuple[Posed, 
         )
         for place, (left, top, right, bottom) in enumerate(boxes)
     )
-
-
-def _tensor(placement: Placement | None) -> tuple[int, int] | None:
-    return None if placement is None else placement.tensor
 
 
 def _in_picture(places: Array, origin: str, placement: Placement | None) -> Array:

@@ -65,7 +65,12 @@ def fitted(regions: Array, size: tuple[int, int]) -> Array:
 
 def counted(regions: Array, numbers: Sequence[int] | None = None) -> dict[int, int]:
     """Pixels by number, the most frequent first."""
-    found, counts = np.unique(regions, return_counts=True)
+    if regions.dtype == np.uint8:
+        every = np.bincount(regions.ravel(), minlength=256)
+        found = np.flatnonzero(every)
+        counts = every[found]
+    else:
+        found, counts = np.unique(regions, return_counts=True)
     pairs = sorted(zip(found.tolist(), counts.tolist(), strict=True), key=lambda pair: -pair[1])
     return {number: count for number, count in pairs if numbers is None or number in numbers}
 
