@@ -20,7 +20,7 @@ WORDS = (
     "Invoice 2026-11-22",
     "Thank you for your order",
 )
-PAGES = 6
+PAGES = 12
 
 
 def package() -> Path:
@@ -37,7 +37,7 @@ def pages() -> list[Path]:
     for number in range(PAGES):
         image = Image.new("RGB", (960, 640), (250, 248, 240))
         pen = ImageDraw.Draw(image)
-        for line, words in enumerate(WORDS[number:] + WORDS[:number]):
+        for line, words in enumerate((WORDS * 3)[number : number + len(WORDS)]):
             font = ImageFont.load_default(size=30 + 2 * line)
             pen.text((40 + 50 * line, 40 + 95 * line), words, (20, 20, 30), font=font)
         image.save(folder / f"page_{number}.png")
@@ -111,7 +111,8 @@ class Original(Contender):
     """rapidocr-onnxruntime itself, which is also what people write by hand: OpenCV and ONNX Runtime."""
 
     def __init__(self) -> None:
-        sys.path[:0] = [str(package().parent), str(unpacked("pypi:pyclipper==1.4.0"))]
+        needed = ("pypi:pyclipper==1.4.0", "pypi:shapely==2.2.0")
+        sys.path[:0] = [str(package().parent), *(str(unpacked(each)) for each in needed)]
         try:
             from rapidocr_onnxruntime import RapidOCR
         except ImportError as error:
@@ -126,7 +127,10 @@ class Original(Contender):
 
 
 def differ(ours: Any, theirs: Any) -> str | None:
-    return None if ours == theirs else f"{ours} against {theirs}"
+    if len(ours) != len(theirs):
+        return f"{len(ours)} lines against {len(theirs)}"
+    pairs = zip(ours, theirs, strict=True)
+    return ", ".join(f"{a!r} against {b!r}" for a, b in pairs if a != b) or None
 
 
 CASE = Case(

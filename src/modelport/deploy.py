@@ -345,8 +345,9 @@ def _parameters(source: Source) -> dict[str, Any]:
 
 def _name_of(source: Any, loaded: LoadedSource) -> str:
     """As the user wrote it, but for folders of their machine; the class of a module."""
-    if isinstance(source, (str, Path)):
-        return Path(source).name if Path(source).is_absolute() else str(source)
+    named = source if isinstance(source, (str, Path)) else loaded.source.model
+    if isinstance(named, (str, Path)):
+        return Path(named).name if Path(named).is_absolute() else str(named)
     return type(loaded.source.model).__qualname__
 
 

@@ -87,6 +87,16 @@ def test_one_thread_alone_runs_the_engine() -> None:
     assert not steps.threads["run"] & (steps.threads["prepare"] | steps.threads["decode"])
 
 
+def test_streams_run_at_once() -> None:
+    meeting = threading.Barrier(3, timeout=10)
+
+    def before(step: str, item: Any) -> None:
+        if step == "run":
+            meeting.wait()
+
+    assert values(Mapped(FakeSteps(streams=3, before=before), range(9))) == list(range(9))
+
+
 def test_time_is_told_by_stage() -> None:
     result = next(Mapped(FakeSteps(), [1]))
     assert list(result.timing_ms) == ["decode", "inference", "result"]

@@ -339,7 +339,7 @@ def test_pictures_are_answered_as_they_come(chain: Pipeline) -> None:
     pictures = [scene({(10, 10, 40, 30): colour}) for colour in ("red", "green", "blue") * 3]
     with chain.map(iter(pictures), workers=2) as results:
         found = list(results)
-    assert found == chain(pictures)
+    assert found == chain(pictures) == list(chain.map(pictures, streams=2))
     assert [next(each.each("things"))["colour"].label for each in found] == [*COLOURS] * 3
 
 

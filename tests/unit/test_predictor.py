@@ -21,6 +21,7 @@ from modelport.errors import (
     EngineError,
     EngineUnavailableError,
     FeedsError,
+    UsageError,
 )
 from modelport.runtime.predictor import Predictor, load
 from modelport.runtime.tasks.classification import Classification
@@ -45,6 +46,57 @@ def adder(sum_bundle: Path) -> Predictor:
 
 def files(pictures: Path) -> list[Path]:
     return sorted(pictures.iterdir())
+
+
+# --- several sessions ---------------------------------------------------------------------------
+
+
+def test_streams_answer_as_one_session(
+    small_bundle: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+    engine = ENGINES.get(Bundle(small_bundle).manifest.variant().engine)
+    load_one = engine.load
+    monkeypatch.setattr(
+        engine, "load", lambda *a, **k: opened.append(k["threads"]) or load_one(*a, **k)
+    )
+    photos = files(pictures) * 3
+    with load(small_bundle, threads=4) as predictor:
+        alone = [predictor(photo) for photo in photos]
+        for _ in range(2):  # the sessions are kept
+            several = list(predictor.map(photos, streams=2, errors="raise"))
+            assert [each.label for each in several] == [each.label for each in alone]
+            assert [e.score for e in several] == pytest.approx([e.score for e in alone], rel=1e-4)
+        assert opened == [4, 2, 2]
+        steps = predictor.side_by_side(2)
+    with pytest.raises(EngineError, match="closed"):
+        steps.run([steps.prepare(photos[0])])
+
+
+def test_how_many_streams_are_likely_to_pay(small_bundle: Path) -> None:
+    with load(small_bundle, threads=3) as predictor:
+        assert predictor.fitting_streams(5) == 1, "so few do not pay for opening"
+        assert predictor.fitting_streams(500) == predictor.fitting_streams() == 3
+    with load(small_bundle, threads=1) as predictor:
+        assert predictor.fitting_streams() == 1
+    with load(small_bundle, threads=3, isolated=True) as predictor:
+        assert predictor.fitting_streams() == 1
+
+
+def test_a_session_that_cannot_be_opened_is_said_at_once(
+    small_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with load(small_bundle, threads=2) as predictor:
+        engine = ENGINES.get(predictor.variant.engine)
+
+        def refuse(*_: Any, **__: Any) -> Any:
+            raise EngineError("no memory is left")
+
+        monkeypatch.setattr(engine, "load", refuse)
+        with pytest.raises(EngineError, match="no memory is left"):
+            predictor.map([], streams=2)
+        with pytest.raises(UsageError, match="streams is 0"):
+            predictor.map([], streams=0)
 
 
 # --- what it takes ------------------------------------------------------------------------------

@@ -125,11 +125,8 @@ Take = Callable[["Item", "Result"], None]
 
 def _steps(answers: Any, streams: int | None, total: int | None) -> Steps:
     """Those of the predictor, with the sessions that were asked for."""
-    from modelport.runtime.predictor import Predictor
     from modelport.runtime.sources.steps import ItemSteps
 
-    if not isinstance(answers, Predictor):
-        return ItemSteps(answers)
     if streams is None:
         streams = answers.fitting_streams() if total is None else answers.fitting_streams(total)
     return ItemSteps(answers, answers.side_by_side(streams))

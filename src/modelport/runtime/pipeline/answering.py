@@ -18,7 +18,7 @@ from modelport.runtime.transforms.base import Prepared
 from modelport.types import Array
 
 if TYPE_CHECKING:
-    from modelport.runtime.predictor import Predictor
+    from modelport.runtime.steps import Steps
 
 AT_ONCE = 32
 """At least so many crops are prepared before any runs, so that those of one shape meet."""
@@ -38,9 +38,9 @@ class View:
     whole: Image.Image
     matrix: Array | None = None
 
-    def prepared(self, predictor: Predictor) -> Prepared:
+    def prepared(self, steps: Steps) -> Prepared:
         """The tensor, whose places lead to the whole picture, past the part."""
-        found = predictor.prepare(self.image)
+        found: Prepared = steps.prepare(self.image)
         if found.placement is None or self.matrix is None:
             return found
         placement = found.placement
@@ -61,38 +61,38 @@ class Wanted:
     shape: float = 1.0
 
 
-def answers(predictor: Predictor, wanted: Sequence[Wanted]) -> list[Result]:
+def answers(steps: Steps, wanted: Sequence[Wanted]) -> list[Result]:
     """The results in the same order; a `Failed` where a view could not be answered."""
     order = sorted(range(len(wanted)), key=lambda number: wanted[number].shape)
     found: dict[int, Result] = {}
-    step = max(AT_ONCE, predictor.batch_size)
+    step = max(AT_ONCE, steps.batch_size)
     for start in range(0, len(order), step):
         some = order[start : start + step]
-        found |= dict(zip(some, _answered(predictor, [wanted[n] for n in some]), strict=True))
+        found |= dict(zip(some, _answered(steps, [wanted[n] for n in some]), strict=True))
     return [found[number] for number in range(len(wanted))]
 
 
-def _answered(predictor: Predictor, wanted: Sequence[Wanted]) -> list[Result]:
-    prepared = [_tried(partial(_prepared, predictor, each)) for each in wanted]
+def _answered(steps: Steps, wanted: Sequence[Wanted]) -> list[Result]:
+    prepared = [_tried(partial(_prepared, steps, each)) for each in wanted]
     ready = [n for n, each in enumerate(prepared) if not isinstance(each, Failed)]
     ready.sort(key=lambda number: _shapes(prepared[number]))
-    outputs = run_each(predictor, [prepared[number] for number in ready]) if ready else []
+    outputs = run_each(steps, [prepared[number] for number in ready]) if ready else []
     found = list(prepared)
     for number, output in zip(ready, outputs, strict=True):
-        found[number] = _decoded(predictor, output, prepared[number])
+        found[number] = _decoded(steps, output, prepared[number])
     return found
 
 
-def _prepared(predictor: Predictor, wanted: Wanted) -> Prepared:
-    return wanted.make().prepared(predictor)
+def _prepared(steps: Steps, wanted: Wanted) -> Prepared:
+    return wanted.make().prepared(steps)
 
 
-def _decoded(predictor: Predictor, outputs: Any, prepared: Prepared) -> Result:
+def _decoded(steps: Steps, outputs: Any, prepared: Prepared) -> Result:
     if isinstance(outputs, ModelportError):
         return Failed(outputs)
     if isinstance(outputs, Exception):
         raise outputs  # a fault of ours or of the engine's library, and none of the picture's
-    found: Result = _tried(lambda: predictor.decode(outputs, prepared))
+    found: Result = _tried(lambda: steps.decode(outputs, prepared))
     return found
 
 

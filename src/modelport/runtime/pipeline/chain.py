@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import length_hint
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -20,6 +21,8 @@ from modelport.runtime.pipeline.chained import Chained
 from modelport.runtime.pipeline.stages import Stage, check_links
 from modelport.runtime.pipeline.walking import Step, walk
 from modelport.runtime.predictor import Predictor
+from modelport.runtime.steps import Steps
+from modelport.runtime.streams import WORTHWHILE
 from modelport.runtime.tasks.base import Result
 from modelport.runtime.transforms.base import Stopwatch
 from modelport.runtime.transforms.image import Decode
@@ -142,10 +145,10 @@ class Pipeline:
             watch.lap("decode")
         return Opened(image, own.stages_ms["decode"])
 
-    def run(self, prepared: Sequence[Opened]) -> list[Chained]:
+    def run(self, prepared: Sequence[Opened], steps: Sequence[Step] | None = None) -> list[Chained]:
         """The results for decoded pictures, together; the time of a stage is shared equally by all."""
         watch = Stopwatch()
-        nodes = walk(self.steps, [each.image for each in prepared], watch)
+        nodes = walk(steps or self.steps, [each.image for each in prepared], watch)
         share = {stage: spent / len(prepared) for stage, spent in watch.stages_ms.items()}
         pairs = zip(nodes, prepared, strict=True)
         return [node.frozen({"decode": each.decode_ms, **share}) for node, each in pairs]
@@ -163,11 +166,28 @@ class Pipeline:
         *,
         batch: int | None = None,
         workers: int | None = None,
+        streams: int | None = None,
         in_flight: int | None = None,
         errors: Errors = "keep",
     ) -> Mapped:
         """The results for pictures, in their order, as they come; see `Predictor.map`."""
-        return Mapped(self, items, batch=batch, workers=workers, in_flight=in_flight, errors=errors)
+        if streams is None:
+            streams = self.fitting_streams(length_hint(items, WORTHWHILE))
+        steps = self.side_by_side(streams)
+        return Mapped(
+            steps, items, batch=batch, workers=workers, in_flight=in_flight, errors=errors
+        )
+
+    def fitting_streams(self, inputs: int = WORTHWHILE) -> int:
+        """As many as suit all its models; see `Predictor.fitting_streams`."""
+        return min(step.predictor.fitting_streams(inputs) for step in self.steps)
+
+    def side_by_side(self, streams: int) -> Steps:
+        """The steps of this pipeline, each model with so many sessions; see `Predictor.side_by_side`."""
+        wide = [
+            replace(step, answering=step.predictor.side_by_side(streams)) for step in self.steps
+        ]
+        return self if streams == 1 else _Wide(self, wide, streams)
 
     streams = 1
 
@@ -203,6 +223,18 @@ class Pipeline:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class _Wide:
+    """The steps of a pipeline whose models have several sessions each."""
+
+    def __init__(self, pipeline: Pipeline, steps: Sequence[Step], streams: int) -> None:
+        self._pipeline, self._steps, self.streams = pipeline, steps, streams
+        self.batch_size = pipeline.batch_size
+        self.prepare, self.decode = pipeline.prepare, pipeline.decode
+
+    def run(self, prepared: Sequence[Opened]) -> list[Chained]:
+        return self._pipeline.run(prepared, self._steps)
 
 
 class _Opener:

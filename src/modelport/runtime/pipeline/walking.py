@@ -21,15 +21,21 @@ from modelport.runtime.transforms.base import Stopwatch
 
 if TYPE_CHECKING:
     from modelport.runtime.predictor import Predictor
+    from modelport.runtime.steps import Steps
 
 
 @dataclass(frozen=True)
 class Step:
-    """A stage whose model is open."""
+    """A stage whose model is open.
+
+    Attributes:
+        answering: what runs the model where that is not the predictor alone: several sessions of it.
+    """
 
     name: str
     predictor: Predictor
     takes: Crops | None
+    answering: Steps | None = None
 
 
 @dataclass(eq=False)
@@ -77,7 +83,9 @@ def walk(steps: Sequence[Step], pictures: Sequence[Image.Image], watch: Stopwatc
     for step in steps:
         nodes = roots if step.takes is None else _taken(step, step.takes, roots)
         wanted = [_wanted(node, step.takes) for node in nodes]
-        for node, result in zip(nodes, answers(step.predictor, wanted), strict=True):
+        for node, result in zip(
+            nodes, answers(step.answering or step.predictor, wanted), strict=True
+        ):
             if isinstance(result, Failed) and step.takes is None:
                 raise result.error
             node.add(step.name, result)

@@ -240,7 +240,7 @@ def _winners(planes: Array) -> Array:
     `argmax` along the first axis.
     """
     if len(planes) > 256:
-        return planes.argmax(0)
+        return np.asarray(planes.argmax(0))
     best, winner = planes[0].copy(), np.zeros(planes.shape[1:], np.uint8)
     above = np.empty(winner.shape, bool)
     for channel in range(1, len(planes)):
