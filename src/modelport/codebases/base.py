@@ -14,9 +14,9 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from modelport.codebases.installed import is_installed
 from modelport.errors import ModelportError, SourceError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -161,13 +161,6 @@ class Codebase(ABC):
             expected="an argument that the library's own builder takes",
             hint=f"Perhaps you meant {near[0]!r}" if near else None,
         )
-
-
-def is_installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 @contextlib.contextmanager

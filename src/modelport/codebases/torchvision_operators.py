@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from modelport.codebases import torchvision_kernels as kernels
-from modelport.codebases.base import is_installed
+from modelport.codebases.installed import is_installed
 
 SCHEMAS = {
     "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",

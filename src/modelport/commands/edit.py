@@ -10,15 +10,13 @@ import typer
 from typer.core import TyperCommand
 
 from modelport.commands.common import Json, out, print_json
+from modelport.commands.graph_files import Model, Output, check_output, show_difference
 from modelport.errors import UsageError
 
 if TYPE_CHECKING:
     from modelport.graph.recipe import Edit
 
 _GIVEN = "modelport.given"
-
-Model = Annotated[Path, typer.Argument(help="An .onnx file.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="The .onnx file to write.")]
 
 
 def _option(help: str) -> Any:
@@ -105,22 +103,10 @@ def edit(
     if as_json:
         print_json({"path": str(output), **edited.to_json()})
         return
-    from modelport.commands.surgery import show_difference
-
     show_difference(out, edited.difference)
     ran = f"Run at {edited.sizes} size{'s' if edited.sizes > 1 else ''}."
     out.print(f"{f'Note: {edited.note}.' if edited.note else ran}", markup=False, highlight=False)
     out.print(f"Graph: {output}", markup=False, highlight=False)
-
-
-def check_output(output: Path, sources: Sequence[Path]) -> None:
-    """Raises UsageError where the file cannot be one to write."""
-    if output.suffix != ".onnx":
-        raise UsageError(f"The output {output} is no ONNX file", expected="a name ending in .onnx")
-    if any(output.resolve() == source.resolve() for source in sources):
-        raise UsageError(
-            f"{output} is the original, which stays as it is", hint="Write to another file"
-        )
 
 
 def _in_order(words: Sequence[str], given: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:

@@ -6,16 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from modelport.commands.common import Json, out, print_json, split
-from modelport.commands.edit import Model, Output, check_output
+from modelport.commands.graph_files import Model, Output, check_output, show_difference
 from modelport.errors import UsageError
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-    from modelport.graph.diff import Difference
 
 
 def extract(
@@ -162,29 +159,3 @@ def diff(
         show_difference(out, found)
     if not found.is_empty:
         raise typer.Exit(1)
-
-
-def show_difference(console: Console, difference: Difference) -> None:
-    for line in _lines(difference) or ["The graphs are equal."]:
-        console.print(line, markup=False, highlight=False)
-
-
-def _lines(found: Difference) -> list[str]:
-    lines = [*found.signature, *(f"opset {line}" for line in found.opsets)]
-    counts = (f"{name} {old} -> {new}" for name, (old, new) in found.operators.items())
-    if found.operators:
-        lines.append(f"operators: {', '.join(counts)}")
-    for sign, modules in (("-", found.removed), ("+", found.added)):
-        for module, nodes in modules.items():
-            lines += [f"{sign} {module or '(root)'}: {node}" for node in nodes]
-    for change in found.changed:
-        where = change.module or "(root)"
-        lines += [f"~ {where}: {change.operator} {change.name}: {each}" for each in change.what]
-    lines += [f"- weight {name}" for name in found.weights_removed]
-    lines += [f"+ weight {name}" for name in found.weights_added]
-    for weight in found.weights_changed:
-        if weight.before != weight.after:
-            lines.append(f"~ weight {weight.name}: {weight.before} -> {weight.after}")
-        else:
-            lines.append(f"~ weight {weight.name}: differs by up to {weight.max_difference}")
-    return [*lines, *(f"function {line}" for line in found.functions)]

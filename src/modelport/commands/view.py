@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelport.commands.common import Json, out, print_json
-from modelport.commands.edit import Model, check_output
+from modelport.commands.graph_files import Model, check_output
 from modelport.errors import UsageError
 
 if TYPE_CHECKING:
