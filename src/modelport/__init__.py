@@ -18,7 +18,7 @@ _WHERE = {
     "export": "modelport.export",
     "export_end_to_end": "modelport.endtoend.export",
     "mark": "modelport.marking",
-    "load": "modelport.runtime.predictor",
+    "load": "modelport.runtime.loading",
     "tune": "modelport.tuning",
     "verify": "modelport.verify.bundle",
     "inspect": "modelport.inspection",
@@ -91,8 +91,9 @@ if TYPE_CHECKING:
     from modelport.optimization import optimize
     from modelport.preparation import prepare
     from modelport.runtime import transforms
+    from modelport.runtime.loading import load
     from modelport.runtime.pipeline import Pipeline
-    from modelport.runtime.predictor import Predictor, load
+    from modelport.runtime.predictor import Predictor
     from modelport.tune.limits import Limits
     from modelport.tuning import tune
     from modelport.types import Dim, Signature, Target, TensorSpec

@@ -15,7 +15,7 @@ from fake_steps import BrokenError, FakeSteps, Number, ours, wait_until
 
 from modelport.errors import DataError, EngineError, UsageError
 from modelport.runtime.batching import Batcher
-from modelport.runtime.predictor import load
+from modelport.runtime.loading import load
 
 
 @pytest.fixture(autouse=True)

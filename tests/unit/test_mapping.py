@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from modelport.errors import DataError, EngineError, UsageError
 from modelport.runtime.failed import Failed
+from modelport.runtime.loading import load
 from modelport.runtime.mapping import Mapped, default_workers
-from modelport.runtime.predictor import load
 from modelport.runtime.steps import steps_of
 
 

@@ -23,7 +23,8 @@ from modelport.errors import (
     FeedsError,
     UsageError,
 )
-from modelport.runtime.predictor import Predictor, load
+from modelport.runtime.loading import load
+from modelport.runtime.predictor import Predictor
 from modelport.runtime.tasks.classification import Classification
 from modelport.types import Feeds, Outputs
 from support import CLASSES

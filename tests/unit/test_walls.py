@@ -139,6 +139,7 @@ def test_sessions_see_only_the_contract_and_their_library() -> None:
         allowed = (
             "modelport.types",
             "modelport.errors",
+            "modelport.cores",
             own,
             *(f"modelport.engines.{name}" for name in CONTRACT),
             *libraries,

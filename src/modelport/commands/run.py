@@ -90,7 +90,7 @@ def run(
     Leaves with status 1 where some inputs failed, and with 2 where all did.
     """
     from modelport.commands.run_show import Teller
-    from modelport.runtime.predictor import load
+    from modelport.runtime.loading import load
     from modelport.runtime.sources import sources_of
 
     running = running_of(threads, device, isolated, memory, warm_up)

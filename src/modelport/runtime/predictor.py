@@ -37,7 +37,6 @@ from modelport.types import Array, Dim, Outputs, Running, TensorSpec
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from modelport.runtime.pipeline import Pipeline
     from modelport.runtime.stream import Stream
 
 
@@ -359,35 +358,6 @@ def _may_join(one: Prepared, other: Prepared) -> bool:
 
 def _sample(outputs: Outputs, index: int) -> Outputs:
     return {name: array[index : index + 1] for name, array in outputs.items()}
-
-
-def load(
-    path: str | Path,
-    *,
-    variant: str | None = None,
-    trust: bool = False,
-    **running: Unpack[Running],
-) -> Predictor | Pipeline:
-    """Opens a bundle and returns a predictor: `load("build/model")("photo.jpg")`.
-
-    What `Pipeline.save` wrote becomes a pipeline, which answers in the same way.
-
-    Args:
-        variant: of a bundle; a pipeline has its own for each stage.
-        trust, running: see `Predictor`.
-    """
-    from modelport.runtime.pipeline.manifest import is_pipeline
-
-    if not is_pipeline(Path(path)):
-        return Predictor(path, variant=variant, trust=trust, **running)
-    if variant is not None:
-        raise UsageError(
-            f"{path} is a pipeline, and the variant {variant!r} was asked for",
-            hint="Leave the variant out: the stages of a pipeline have their own",
-        )
-    from modelport.runtime.pipeline import Pipeline
-
-    return Pipeline.load(path, trust=trust, **running)
 
 
 def open_variant(
