@@ -12,6 +12,9 @@ from harness import THREADS
 STARTS = {
     "import modelport": """
 import modelport""",
+    "import of all that loads and runs a bundle": """
+import modelport
+modelport.load""",
     "modelport: load and answer once": """
 import modelport
 modelport.load(BUNDLE, threads=THREADS)(PHOTO)""",
