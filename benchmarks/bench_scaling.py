@@ -22,7 +22,7 @@ import numpy as np
 import onnx_ir as ir
 from harness import publish
 
-SIZES = (100, 1_000, 10_000)
+SIZES = (100, 1_000, 10_000, 100_000)
 RUNS = 3
 WIDTH, LAYERS = 2048, 15
 """Twelve matrices of WIDTH x WIDTH to a layer: 50 million numbers, 0.2 GB."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,6 +19,7 @@ from modelport.graph import io
 from modelport.graph.query import signature_of
 from modelport.optimization import optimize as run_passes
 from modelport.optimization import probe_with
+from modelport.staging import stage_beside
 from modelport.tailoring import Tailor
 from modelport.types import Feeds, Signature, Target
 
@@ -140,26 +140,12 @@ def _feeds(folder: str | Path | None, signature: Signature) -> list[Feeds]:
 def _staged(output: Path, overwrite: bool) -> Iterator[Path]:
     """A folder that takes its place when the block is through, and goes away if it fails."""
     _check_output(output, overwrite)
-    missing = [folder for folder in output.parents if not folder.exists()]
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
-    except OSError as error:
-        raise UsageError(
-            f"Nothing can be written at {output.parent} ({error.strerror})",
-            hint="Choose another place with -o",
-        ) from error
-    try:
+    with stage_beside(output, UsageError) as stage:
         yield stage
         stage.chmod(0o755)
         if output.exists():
             shutil.rmtree(output)
         os.replace(stage, output)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-        for folder in missing:
-            with suppress(OSError):  # one that is not empty
-                folder.rmdir()
 
 
 def _check_output(output: Path, overwrite: bool) -> None:

@@ -80,6 +80,30 @@ HEADS: dict[str, tuple[dict[str, Any], Callable[[int], dict[str, Array]]]] = {
         },
         lambda seed: {"logits": normal(1, PLACES, 3, seed=seed), "bins": normal(1, PLACES, 32, seed=seed)},
     ),
+    "shifts and sides of the prior": (
+        {
+            "boxes": {"output": "boxes"}, "scores": {"output": "logits"}, "code": "linear",
+            "activation": "sigmoid", "variances": (0.3, 0.3, 0.6, 0.6), "nms": {"iou": 0.3},
+            "priors": {"strides": (8, 16, 32), "anchors": (((12, 9),), ((24, 30),), ((50, 40),))},
+            "threshold": 0.6,
+        },
+        lambda seed: {
+            "logits": normal(1, PLACES, 3, seed=seed),
+            "boxes": joined(normal(1, PLACES, 2, seed=seed), shares(1, PLACES, 2, seed=seed) + 0.1),
+        },
+    ),
+    "edges": (
+        {
+            "boxes": {"count": 4}, "scores": {"first": 4}, "code": "edges", "threshold": 0.6,
+            "variances": (0.1, 0.1, 0.2, 0.2), "nms": {"iou": 0.5},
+            "priors": {"strides": (8,), "anchors": (((20, 12),),)},
+        },
+        lambda seed: {
+            "y": np.concatenate(
+                [shares(1, 64, 4, seed=seed) - 0.5, shares(1, 64, 3, seed=seed + 1)], -1
+            ).astype(np.float32),
+        },
+    ),
     "an NMS inside": (
         {
             "boxes": {"output": "boxes"}, "scores": {"output": "scores", "arrangement": "values"},
@@ -149,6 +173,11 @@ REFUSED = {
     "soft": ({"preset": "yolox", "nms": {"iou": 0.5, "soft": "linear"}}, "soft non-maximum"),
     "maps": ({"preset": "yolox", "arrangement": "maps"}, "stand as maps"),
     "candidates": ({"preset": "yolox", "candidates": 100}, "candidates has no form"),
+    "smaller": ({"preset": "yolox", "nms": {"over": "smaller"}}, "over the smaller by boxes"),
+    "priors": ({"preset": "yolox", "nms": {"by": "priors"}}, "over the union by priors"),
+    "beyond": ({"preset": "yolox", "beyond": True}, "beyond has no form"),
+    "with priors": ({"preset": "yolox", "with_priors": True}, "with_priors has no form"),
+    "counting": ({"preset": "yolox", "counting": "pixels"}, "counting has no form"),
 }
 
 

@@ -295,6 +295,54 @@ def test_a_large_picture_goes_through_a_small_model_in_tiles(photo: Path, tmp_pa
         ] * 2
 
 
+class Unpadded(nn.Module):
+    """Twice as large, but for 3 pixels of the input at each edge."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        layers: list[nn.Module] = [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU()]
+        layers += [nn.ConvTranspose2d(8, 3, 4, stride=2, padding=3), nn.Sigmoid()]
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, image: Tensor) -> Tensor:
+        found: Tensor = self.body(image)
+        return found
+
+
+@pytest.mark.parametrize("inputs", ["image=1x3x48x48", "image=1x3x16..x16.."])
+def test_networks_without_padding_give_whole_pictures(
+    inputs: str, photo: Path, tmp_path: Path
+) -> None:
+    """Deployed and proved on a tile; what comes out is exact with tiles that share nothing."""
+    model, data = Unpadded().eval(), tmp_path / "data"
+    data.mkdir()
+    with Image.open(photo) as image:
+        image.crop((100, 0, 231, 90)).save(data / "large.png")
+        image.crop((0, 0, 30, 40)).save(data / "small.png")
+    plain = transforms.Normalize(mean=(0.0,) * 3, std=(1.0,) * 3)
+    tiling = {"size": 48, "overlap": 0, "discard": 0, "margin": 3}
+    source = modelport.Source(
+        model=model, inputs=inputs, transforms=[transforms.Decode(), plain, transforms.Layout()],
+        task="restoration", parameters={"scale": 2, "tiling": tiling},
+    )  # fmt: skip
+    with deployed(source, tmp_path / "bundle", data) as predictor:
+        assert modelport.verify(tmp_path / "bundle", threads=1).passed
+        for file in sorted(data.iterdir()):
+            found = predictor(file)
+            with Image.open(file) as image:
+                pixels = np.asarray(image.convert("RGB"), np.float32) / 255
+            height, width = pixels.shape[:2]
+            assert found.pixels.shape == (2 * height, 2 * width, 3)
+            fed = np.pad(pixels, [(3, 3), (3, 3), (0, 0)], mode="reflect").transpose(2, 0, 1)[None]
+            with torch.inference_mode():
+                whole = model(torch.from_numpy(fed.copy()))[0].permute(1, 2, 0).numpy() * 255
+            # Below a tile, a fixed size mirrors the picture again before the margin does.
+            beyond = 6 if file.stem == "small" and ".." not in inputs else 0
+            seen = np.s_[: 2 * height - 2 * beyond, : 2 * width - 2 * beyond]
+            assert np.abs(found.pixels - whole)[seen].max() <= 0.5 + 1e-2
+
+
 class Segmenter(nn.Module):
     """Scores of three classes on a grid four times as coarse."""
 

@@ -430,7 +430,8 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
         np.zeros((1, 84, 8), np.float32),
         {"preset": "yolox"},
         "Nothing tells the size of the tensor, and its priors lie in it. "
-        "Expected the height and width of the model's input. Give the parameter `size`.",
+        "Expected the height and width of the model's input. "
+        "Give the parameter `size`, or the feeds to `decode`.",
     ),
     (
         np.zeros((2, 84, 8), np.float32),
@@ -492,7 +493,7 @@ def test_sides_that_explode_are_cut_off() -> None:
     [
         (
             {"preset": "yolo99"},
-            "The parameters of the task detection are wrong: there is no preset 'yolo99', only cent",
+            "The parameters of the task detection are wrong: there is no preset 'yolo99', only blaze",
         ),
         ({"preset": "ssd"}, "the preset ssd wants anchors"),
         ({"preset": "yolov8", "code": "ltrb"}, "the code ltrb needs priors"),

@@ -64,6 +64,43 @@ def test_nms_is_that_of_the_definition(case: Any, iou: float, agnostic: bool) ->
     assert nms(boxes, scores, iou, classes=groups).tolist() == naive(boxes, scores, iou, groups)
 
 
+def share_of_smaller(one: Sequence[float], other: Sequence[float]) -> float:
+    wide = min(one[2], other[2]) - max(one[0], other[0])
+    high = min(one[3], other[3]) - max(one[1], other[1])
+    return (
+        max(0.0, wide) * max(0.0, high) / min((b[2] - b[0]) * (b[3] - b[1]) for b in (one, other))
+    )
+
+
+@settings(max_examples=30)
+@given(cases, st.sampled_from([0.1, 0.3, 0.5, 0.7, 0.999]))
+def test_nms_over_the_smaller_box(case: Any, iou: float) -> None:
+    """Boxes of many sizes, so that many lie inside others; by single boxes and by blocks of them."""
+    boxes, scores, classes = scattered(*case)
+    kept: list[int] = []
+    for index in np.argsort(-scores, kind="stable").tolist():
+        rivals = [boxes[k] for k in kept if classes[k] == classes[index]]
+        if all(share_of_smaller(boxes[index], rival) <= iou for rival in rivals):
+            kept.append(index)
+    how = Nms(iou=iou, over="smaller")
+    found, values = how.keep(boxes, scores, classes, None, 0.0)
+    assert found.tolist() == kept
+    np.testing.assert_array_equal(values, scores[kept])
+
+
+def test_a_box_inside_another_goes_over_the_smaller() -> None:
+    boxes = np.array([[0, 0, 40, 40], [10, 10, 20, 20], [38, 0, 48, 10]], np.float32)
+    scores = np.array([0.9, 0.8, 0.7], np.float32)
+    classes = np.zeros(3, np.intp)
+    assert Nms(iou=0.5).keep(boxes, scores, classes, None, 0.0)[0].tolist() == [0, 1, 2]
+    inside = Nms(iou=0.5, over="smaller")
+    assert inside.keep(boxes, scores, classes, None, 0.0)[0].tolist() == [0, 2]
+    soft = inside.model_copy(update={"soft": "linear"})
+    kept, values = soft.keep(boxes, scores, classes, None, 0.0)
+    assert kept.tolist() == [0, 2]
+    np.testing.assert_allclose(values, [0.9, 0.7])
+
+
 @settings(max_examples=30)
 @given(cases, st.integers(0, 40))
 def test_nms_of_the_first_few_is_the_start_of_all(case: Any, most: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modelport.errors import FeedsError
+from modelport.errors import FeedsError, UsageError
 from modelport.runtime.placement import Placement, scaling
 from modelport.runtime.tasks.base import Context
 from modelport.runtime.tasks.face_detection import FIVE, Face, FaceDetectionTask, Faces
@@ -178,3 +178,83 @@ def test_faces_describe_themselves() -> None:
     drawn = np.asarray(TASK.draw(Image.new("L", (80, 80)), faces))
     assert drawn[40, 25].sum() > 0
     assert drawn[50, 30].sum() == 0
+
+
+# --- MTCNN ----------------------------------------------------------------------------------------
+
+
+def test_mtcnn_windows() -> None:
+    """Windows of 12 pixels at every second place of a picture shown at two fifths of its size."""
+    rng = np.random.default_rng(7)
+    grid = 5, 8
+    moves = rng.normal(0, 0.2, (1, 4, *grid)).astype(np.float32)
+    shares = rng.random((1, 2, *grid)).astype(np.float32)
+    placement = Placement((50, 44), (26, 20), np.diag([0.4, 0.4, 1]))
+    found = decode(
+        {"a": moves, "b": shares}, placement, preset="mtcnn_windows", threshold=0.8, nms=None
+    )
+    wanted = []
+    for row, column in np.ndindex(grid):
+        if shares[0, 1, row, column] > 0.8:
+            first = [5 * (2 * column + 1) // 2, 5 * (2 * row + 1) // 2]
+            last = [5 * (2 * column + 12) // 2, 5 * (2 * row + 12) // 2]
+            window = np.array([*first, *last], float)
+            sides = np.tile(window[2:] - window[:2], 2)
+            box = window + sides * moves[0, :, row, column].astype(float)
+            shift = np.array([1, 1, 0, 0])  # the first pixel begins one before its number
+            wanted.append((float(shares[0, 1, row, column]), box - shift, window - shift))
+    wanted.sort(key=lambda each: -each[0])
+    assert len(wanted) >= 5
+    np.testing.assert_allclose([f.score for f in found.objects], [w[0] for w in wanted], rtol=1e-6)
+    np.testing.assert_allclose([f.box for f in found.objects], [w[1] for w in wanted], atol=1e-4)
+    np.testing.assert_allclose([f.prior for f in found.objects], [w[2] for w in wanted], atol=1e-4)
+    assert max(face.box[2] for face in found.objects) > 50, "one reaches out of the picture"
+    inside = decode(
+        {"a": moves, "b": shares}, placement, preset="mtcnn_windows", threshold=0.8, nms=None,
+        beyond=False,
+    )  # fmt: skip
+    limits = np.array([w[1] for w in wanted]).clip(0, [50, 44, 50, 44])
+    left_out = np.array([face.box for face in inside.objects]) - limits
+    assert np.abs(left_out).max() <= 1, "cut off at the pixels, and these are one further"
+    assert np.array([face.box for face in inside.objects]).min() >= 0
+
+
+def test_mtcnn_windows_compete_by_what_they_are() -> None:
+    """Two windows in the same place but for a step, whose boxes lie apart."""
+    moves, shares = np.zeros((1, 4, 1, 9), np.float32), np.zeros((1, 2, 1, 9), np.float32)
+    shares[0, 1, 0, [0, 1, 8]] = 0.9, 0.8, 0.7
+    moves[0, :, 0, 1], moves[0, :, 0, 8] = 5.0, -16 / 11 * np.array([1, 0, 1, 0])
+    outputs = {"a": moves, "b": shares}
+    by_priors = decode(outputs, preset="mtcnn_windows", size=(12, 28))
+    by_boxes = decode(outputs, preset="mtcnn_windows", size=(12, 28), nms={"iou": 0.5})
+    assert [round(face.score, 3) for face in by_priors.objects] == [0.9, 0.7]
+    assert [round(face.score, 3) for face in by_boxes.objects] == [0.9, 0.8]
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_mtcnn_faces(passes: bool) -> None:
+    """The crop shows (30, 10) to (78, 82) of the picture, at 48 x 48."""
+    rng = np.random.default_rng(8)
+    moves = rng.normal(0, 0.1, (1, 4)).astype(np.float32)
+    marks = rng.random((1, 10)).astype(np.float32)
+    shares = np.array([[0.1, 0.9] if passes else [0.4, 0.6]], np.float32)
+    matrix = np.diag([1.0, 48 / 72, 1.0]) @ np.array([[1, 0, -30], [0, 1, -10], [0, 0, 1.0]])
+    placement = Placement((100, 80), (48, 48), matrix)
+    found = decode({"a": moves, "b": marks, "c": shares}, placement, preset="mtcnn_faces")
+    refined = decode({"a": moves, "c": shares}, placement, preset="mtcnn_refined")
+    if not passes:
+        assert found.objects == refined.objects == ()
+        return
+    (face,) = found.objects
+    np.testing.assert_allclose(face.box, [30, 10, 78, 82] + moves[0] * [48, 72, 48, 72], atol=1e-4)
+    np.testing.assert_allclose(face.prior or (), [30, 10, 78, 82])
+    assert tuple(face.landmarks) == FIVE
+    places = np.stack([30 + 48 * marks[0, :5], 10 + 72 * marks[0, 5:]], 1)
+    np.testing.assert_allclose(list(face.landmarks.values()), places, atol=1e-4)
+    assert [each.box for each in refined.objects] == [face.box]
+
+
+def test_priors_are_needed_to_go_by_them() -> None:
+    for given in ({"nms": {"by": "priors"}}, {"with_priors": True}):
+        with pytest.raises(UsageError, match="no priors to keep, or to thin boxes out by"):
+            TASK.parameters({"boxes": {}, "scores": {"output": 1}, **given})

@@ -631,7 +631,7 @@ def test_a_finder_of_text(tmp_path: Path) -> None:
     ("backend", "said"),
     [
         ("tensorrt", "runs only on the kind of GPU and with the TensorRT that it was built with"),
-        ("ncnn", "is an ncnn network"),
+        ("rknn", "is for Rockchip's NPUs"),
         ("torchscript", "needs PyTorch"),
         ("quantum", "is for a backend that modelport does not know (backend quantum)"),
     ],
@@ -642,7 +642,7 @@ def test_other_backends_are_refused_by_name(backend: str, said: str, tmp_path: P
     with pytest.raises(BundleError) as caught:
         modelport.load(folder)
     assert said in str(caught.value)
-    assert "Expected a network for onnxruntime or openvino" in str(caught.value)
+    assert "Expected a network for onnxruntime, openvino or ncnn" in str(caught.value)
 
 
 def test_operators_of_mmdeploy_are_named(tmp_path: Path) -> None:

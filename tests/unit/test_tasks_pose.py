@@ -163,6 +163,19 @@ def test_numbers_are_shares_of_the_tensor_or_pixels() -> None:
     np.testing.assert_allclose(flat.objects[0].points, found.objects[0].points)
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 1, 6), (1, 6), (1, 2, 3)])
+def test_numbers_in_one_row_say_how_many_there_are_to_a_keypoint(shape: tuple[int, ...]) -> None:
+    placement = Placement((200, 100), (100, 50), scaling((200, 100), (100, 50)))
+    how = {"form": "numbers", "normalised": False, "origin": "corner", "placement": placement}
+    row = np.array([50, 25, -7, 10, 45, 9], np.float32).reshape(shape)
+    found = decode(row, np.ones((1, 1)), **how, dimensions=3, skeleton=[["a", "b"], []])
+    np.testing.assert_allclose(found.objects[0].points, [[100, 50], [20, 90]])
+    scored = decode(row, **how, dimensions=3, confidence="score")
+    np.testing.assert_allclose(scored.objects[0].scores, [-7, 9])
+    with pytest.raises(FeedsError, match="a batch of one, with 4 numbers to a keypoint"):
+        decode(row, **how, dimensions=4)
+
+
 def test_the_spread_of_a_distribution_is_a_score() -> None:
     sigma = np.array([[0.1, 0.3], [0.5, 0.7]])
     rows = np.concatenate([np.full((2, 2), 0.5), sigma], 1)[None]

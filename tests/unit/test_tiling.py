@@ -76,6 +76,75 @@ def test_tiles_give_what_the_whole_gives(
     np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
+def shrinking(scale: int = 1, stride: int = 1) -> Run:
+    """Two convolutions without padding, which lack two pixels at each edge, after one that may stride."""
+    torch.manual_seed(1)
+    layers = [nn.Conv2d(3, 6, stride, stride=stride), nn.ReLU(), nn.Conv2d(6, 6, 3), nn.ReLU()]
+    layers += [nn.Conv2d(6, 2 * (scale * stride) ** 2, 3), nn.PixelShuffle(scale * stride)]
+    model = nn.Sequential(*layers).eval()
+
+    def run(feeds: Mapping[str, Array]) -> dict[str, Array]:
+        with torch.no_grad():
+            return {"y": model(torch.from_numpy(feeds["x"].copy())).numpy()}
+
+    return run
+
+
+def mirrored(tensor: Array, margin: int, height: int = 0, width: int = 0) -> Array:
+    """Around all edges, and by so many pixels more below and on the right."""
+    edges = [(0, 0), (0, 0), (margin, margin + height), (margin, margin + width)]
+    return np.pad(tensor, edges, mode="reflect")
+
+
+@settings(max_examples=12)
+@given(
+    height=sizes, width=sizes, scale=st.integers(1, 3), overlap=st.integers(0, 6),
+    free=st.booleans(), stride=st.sampled_from([1, 2]),
+)  # fmt: skip
+def test_networks_that_lack_a_margin(
+    height: int, width: int, scale: int, overlap: int, free: bool, stride: int
+) -> None:
+    """Tiles need not overlap then: what each gives is that of the whole picture, mirrored at its edges."""
+    margin = 2 * stride
+    shape = (1, 3, Dim(), Dim()) if free else (1, 3, 24, 24)
+    tiling = Tiling(size=24, overlap=overlap, discard=0, margin=margin, multiple=stride)
+    run, whole = shrinking(scale, stride), picture(height, width)
+    found = Tiler(tiling, spec(*shape)).run(run, {"x": whole})["y"]
+    even = mirrored(whole, margin, height % stride, width % stride)
+    expected = run({"x": even})["y"][..., : scale * height, : scale * width]
+    assert found.shape == (1, 2, scale * height, scale * width)
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("side", [(5, 9), (20, 20), (20, 21)])
+def test_pictures_of_one_tile_have_a_margin_too(side: tuple[int, int]) -> None:
+    """Those that a model of free sizes takes at once are fed as they are, and mirrored around that."""
+    seen = []
+
+    def run(feeds: Mapping[str, Array]) -> dict[str, Array]:
+        seen.append(feeds["x"].shape[2:])
+        return {"y": feeds["x"][..., 2:-2, 2:-2]}
+
+    tiler = Tiler(Tiling(size=24, overlap=4, discard=0, margin=2), spec(1, 3, Dim(), Dim()))
+    whole = picture(*side)
+    assert tiler.cuts(whole)
+    np.testing.assert_allclose(tiler.run(run, {"x": whole})["y"], whole, atol=1e-6)
+    assert set(seen) == {(24, 24) if side == (20, 21) else (side[0] + 4, side[1] + 4)}
+    middle = tiler.middle(whole)
+    assert middle.shape[2:] == seen[0]
+    np.testing.assert_array_equal(middle, mirrored(whole, 2)[..., : middle.shape[3]])
+
+
+def test_a_margin_that_nobody_said_is_asked_for() -> None:
+    tiler = Tiler(Tiling(overlap=4, discard=2), spec(1, 3, 16, 16))
+    with pytest.raises(
+        FeedsError, match=r"Set tiling\.margin to what the output lacks at each edge"
+    ):
+        tiler.run(lambda feeds: {"y": feeds["x"][..., 2:-2, 2:-2]}, {"x": picture(30, 30)})
+    with pytest.raises(FeedsError, match="neighbours share 4 pixels inside a margin of 6"):
+        Tiler(Tiling(overlap=4, discard=2, margin=6), spec(1, 3, 16, 16))
+
+
 def test_too_little_overlap_shows() -> None:
     run, whole = net(), picture(60, 60)
     tiler = Tiler(Tiling(overlap=2, discard=1), spec(1, 3, 24, 24))

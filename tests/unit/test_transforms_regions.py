@@ -89,6 +89,28 @@ def test_crop_box_may_reach_out_of_the_picture() -> None:
     assert (np.asarray(beside) == 5).all()
 
 
+def test_crop_box_without_the_last_pixels_it_touches() -> None:
+    image = noise(60, 40)
+    part, matrix = crop_box(image, (10.7, 5.2, 30.9, 25.1), edges="floor")
+    np.testing.assert_array_equal(np.asarray(part), np.asarray(image)[5:25, 10:30])
+    np.testing.assert_array_equal(placed(matrix, (10, 5)), (0, 0))
+    assert crop_box(image, (10.2, 5.2, 10.9, 5.4), edges="floor")[0].size == (1, 1)
+
+
+def test_crop_box_may_count_as_the_box_itself() -> None:
+    """Rounded to whole pixels, cut off at the left: the corners of the box are those of the part."""
+    image = noise(60, 40)
+    part, matrix = crop_box(image, (-4.5, 10.25, 20.5, 30.75), nominal=True)
+    assert part.size == (21, 21)
+    np.testing.assert_allclose(placed(matrix, (-4.5, 10.25)), (0, 0), atol=1e-12)
+    np.testing.assert_allclose(placed(matrix, (20.5, 30.75)), (21, 21))
+    square, matrix = crop_box(image, (10, 10, 20, 30), square=True, nominal=True)
+    assert square.size == (20, 20)
+    np.testing.assert_allclose(placed(matrix, (5, 10)), (0, 0), atol=1e-12)
+    with pytest.raises(DataError, match=r"The box \[5.0, 5.0, 5.0, 9.0\] has no area"):
+        crop_box(image, (5, 5, 5, 9), nominal=True)
+
+
 @pytest.mark.parametrize(
     "box", [(1, 2, 3), (1, 2, float("nan"), 4), (0, 0, float("inf"), 4), [(1, 2), (3, 4)]]
 )

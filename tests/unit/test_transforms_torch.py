@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from modelport.runtime.transforms import Resize
+from modelport.runtime.transforms import CenterCrop, Resize
 from modelport.runtime.transforms.picture import PicturePreprocessor
 
 Array = np.ndarray[Any, Any]
@@ -54,6 +54,23 @@ def test_without_antialias_is_opencv(
     array = slopes(*before)
     found = PicturePreprocessor([Resize(after[::-1], interpolation=f"opencv.{ours}")]).pixels(array)
     assert np.abs(found - torchs(array, after, mode, align_corners=False)).max() <= 1.01
+
+
+@pytest.mark.parametrize(("before", "after"), SIZES)
+def test_areas_are_torchs(before: tuple[int, int], after: tuple[int, int]) -> None:
+    array = slopes(*before)
+    resize = Resize(after[::-1], interpolation="torch.area")
+    expected = torchs(array, after, "area")
+    found = PicturePreprocessor([resize]).pixels(array)
+    assert found.shape == (*after[::-1], 3)
+    assert np.abs(found - expected).max() <= 0.5 + 1e-4, "rounded once"
+    part = [resize, CenterCrop(31)]
+    left, top = round((after[0] - 31) / 2), round((after[1] - 31) / 2)
+    np.testing.assert_array_equal(
+        PicturePreprocessor(part).pixels(array), found[top : top + 31, left : left + 31]
+    )
+    grey = Image.fromarray(array[:, :, 0])
+    np.testing.assert_array_equal(np.asarray(resize.apply(grey)), found[:, :, 0])
 
 
 @pytest.mark.parametrize(("before", "after"), SIZES)

@@ -5,19 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from modelport.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest, to_json
-from modelport.bundle.read import small_file
+from modelport.bundle.pipelines import is_pipeline
 from modelport.errors import BundleError
-
-PIPELINE_NAME = "pipeline.json"
-PIPELINE_FORMAT = "modelport-pipeline"
-"""Several bundles in one folder or archive, and how they work together."""
+from modelport.staging import stage_beside
 
 _ALIGNMENT = 64
 _LARGE_BYTES = 1 << 30
@@ -40,22 +36,8 @@ def staged(output: Path, *, overwrite: bool) -> Iterator[Path]:
         BundleError: where `output` exists, is no bundle to replace, or cannot be written beside.
     """
     _check_output(output, overwrite)
-    missing = [folder for folder in output.parents if not folder.exists()]
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
-    except OSError as error:
-        raise BundleError(
-            f"Nothing can be written at {output.parent} ({error.strerror})",
-            hint="Choose another place with -o",
-        ) from error
-    try:
+    with stage_beside(output, BundleError) as stage:
         yield stage
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-        for folder in missing:  # the innermost first; one that holds the bundle stays
-            with suppress(OSError):
-                folder.rmdir()
 
 
 def _check_output(output: Path, overwrite: bool) -> None:
@@ -74,21 +56,13 @@ def _check_output(output: Path, overwrite: bool) -> None:
 def _is_bundle(output: Path) -> bool:
     """Whether a bundle stands there, or a pipeline, in the form that its name asks for."""
     if output.is_dir():
-        known = (output / MANIFEST_NAME).is_file() or _is_pipeline(output)
+        known = (output / MANIFEST_NAME).is_file() or is_pipeline(output)
         return known and not is_archive(output)
     try:
         with zipfile.ZipFile(output) as packed:
-            known = MANIFEST_NAME in packed.namelist() or _is_pipeline(output)
+            known = MANIFEST_NAME in packed.namelist() or is_pipeline(output)
             return known and is_archive(output)
     except Exception:  # zipfile raises a dozen kinds for what is no archive
-        return False
-
-
-def _is_pipeline(output: Path) -> bool:
-    """Other toolkits have files of that name too, which say nothing of our format."""
-    try:
-        return PIPELINE_FORMAT.encode() in (small_file(output, PIPELINE_NAME) or b"")[:200]
-    except BundleError:
         return False
 
 

@@ -17,6 +17,7 @@ from modelport.runtime.tasks.anchors import Priors
 from modelport.runtime.tasks.box_codes import SWAPPED
 from modelport.runtime.tasks.detection_parameters import HeadParameters
 from modelport.runtime.tasks.head_parts import Part
+from modelport.runtime.tasks.nms import Nms
 
 Outputs_ = Mapping[str, Tensor]
 
@@ -37,9 +38,24 @@ def undetectable(how: HeadParameters) -> str | None:
             return f"the detection parameter {name} has no form in the graph yet"
     if how.candidates is not None:
         return "the detection parameter candidates has no form in the graph yet"
-    if how.nms is not None and how.nms.soft != "no":
+    flags = {"beyond": how.beyond, "with_priors": how.with_priors}
+    flags["counting"] = how.counting != "edges"
+    for flag, given in flags.items():
+        if given:
+            return f"the detection parameter {flag} has no form in the graph yet"
+    return None if how.nms is None else _unsuppressable(how.nms, how)
+
+
+def _unsuppressable(nms: Nms, how: HeadParameters) -> str | None:
+    """Why the suppression has no form in the graph, or None."""
+    if nms.soft != "no":
         return "soft non-maximum suppression has no form in the graph"
-    if how.labels is not None and how.nms is not None and not how.nms.agnostic:
+    if (nms.over, nms.by) != ("union", "boxes"):
+        return (
+            f"non-maximum suppression over the {nms.over} by {nms.by} has no form in the graph: ONNX "
+            "has the one over the union by boxes"
+        )
+    if how.labels is not None and not nms.agnostic:
         return (
             "a head that gives labels and needs a suppression by class has no form in the graph yet"
         )

@@ -54,6 +54,12 @@ def _deltas(net: Network, numbers: Tensor, priors: Priors_, how: HeadParameters)
     return _around(net, centres + moves[:, :2] * sides, net.exp(powers) * sides)
 
 
+def _linear(net: Network, numbers: Tensor, priors: Priors_, how: HeadParameters) -> Tensor:
+    centres, sides, _ = priors
+    moves = numbers * np.array(how.variances, np.float32)
+    return _around(net, centres + moves[:, :2] * sides, moves[:, 2:] * sides)
+
+
 def _yolov3(net: Network, numbers: Tensor, priors: Priors_, how: HeadParameters) -> Tensor:
     centres, sides, strides = priors
     middle = centres + net.sigmoid(numbers[:, :2]) * strides
@@ -74,10 +80,18 @@ def _centre_size(net: Network, numbers: Tensor, priors: Priors_, how: HeadParame
     return _around(net, centres + numbers[:, :2] * strides, sides)
 
 
+def _edges(net: Network, numbers: Tensor, priors: Priors_, how: HeadParameters) -> Tensor:
+    centres, sides, _ = priors
+    moves = numbers * np.array(how.variances, np.float32) * net.concat([sides, sides], axis=1)
+    return _around(net, centres, sides) + moves
+
+
 _RELATIVE: dict[str, Callable[[Network, Tensor, Priors_, HeadParameters], Tensor]] = {
     "ltrb": _ltrb,
     "deltas": _deltas,
+    "linear": _linear,
     "yolov3": _yolov3,
     "yolov5": _yolov5,
     "centre_size": _centre_size,
+    "edges": _edges,
 }

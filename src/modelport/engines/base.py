@@ -16,11 +16,11 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from modelport.closing import Closing
 from modelport.engines.batches import batched
 from modelport.engines.environments import environment_of
 from modelport.engines.routes import GRAPH, PROGRAM
@@ -77,7 +77,7 @@ def _read_table(path: Path) -> dict[str, Any]:
     return found
 
 
-class Session(ABC):
+class Session(Closing):
     """A loaded model, ready to run. A context manager; `close` may be called twice.
 
     A subclass writes `_run`, and `_close` where its library holds resources.
@@ -149,21 +149,10 @@ class Session(ABC):
             self._open = False
             self._close()
 
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     @abstractmethod
     def _run(self, feeds: Feeds) -> Outputs: ...
 
-    def _close(self) -> None:  # noqa: B027  (most sessions have nothing to free)
+    def _close(self) -> None:
         """Frees what the engine's library holds; nothing by default."""
 
 

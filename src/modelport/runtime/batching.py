@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from queue import Empty, Queue
 from threading import Lock, Thread
 from time import perf_counter
-from types import TracebackType
 from typing import Any
 
+from modelport.closing import Closing
 from modelport.errors import EngineError, UsageError
 from modelport.runtime.steps import Steps, run_each
 from modelport.runtime.tasks.base import Result
 
 
-class Batcher:
+class Batcher(Closing):
     """Answers many threads or coroutines at once. A context manager.
 
     Callers prepare and decode in their own threads; one thread runs the engine. While it runs, others
@@ -79,17 +79,6 @@ class Batcher:
                 self._closed = True
                 self._queue.put(None)
         self._thread.join()
-
-    def __enter__(self) -> Batcher:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _ask(self, prepared: Any) -> Future[Any]:
         asked = _Asked(prepared)

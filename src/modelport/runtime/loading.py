@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelport.bundle.pipelines import is_pipeline
 from modelport.errors import UsageError
-from modelport.runtime.pipeline import Pipeline
-from modelport.runtime.pipeline.manifest import is_pipeline
 from modelport.runtime.predictor import Predictor
 from modelport.types import Running
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from modelport.runtime.pipeline import Pipeline
 
 
 def load(
@@ -37,4 +38,6 @@ def load(
             f"{path} is a pipeline, and the variant {variant!r} was asked for",
             hint="Leave the variant out: the stages of a pipeline have their own",
         )
+    from modelport.runtime.pipeline import Pipeline  # most bundles are none
+
     return Pipeline.load(path, trust=trust, **running)

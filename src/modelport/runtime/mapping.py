@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from time import perf_counter
-from types import TracebackType
 from typing import Any, Literal
 
+from modelport.closing import Closing
 from modelport.cores import usable_cores
 from modelport.errors import UsageError
 from modelport.runtime.failed import Failed
@@ -20,7 +20,7 @@ from modelport.runtime.transforms.base import Stopwatch
 Errors = Literal["keep", "raise"]
 
 
-class Mapped(Iterator[Result]):
+class Mapped(Closing, Iterator[Result]):
     """The results for inputs, in their order; an iterator and a context manager.
 
     Inputs are pulled in the caller's own thread, as results are asked for, and never more than
@@ -83,17 +83,6 @@ class Mapped(Iterator[Result]):
         self._flying.clear()
         self._group.clear()
         self._line.close()
-
-    def __enter__(self) -> Mapped:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         if hasattr(self, "_line"):  # not where the arguments were refused

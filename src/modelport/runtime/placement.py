@@ -75,7 +75,7 @@ def _moved(matrix: Array, points: Array) -> Array:
     return np.asarray(moved[..., :2] / moved[..., 2:])
 
 
-def scaling(before: Sides, after: Sides) -> Array:
+def scaling(before: tuple[float, float], after: tuple[float, float]) -> Array:
     """The matrix of a resize."""
     return np.diag([after[0] / before[0], after[1] / before[1], 1.0])
 

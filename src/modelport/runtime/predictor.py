@@ -9,13 +9,13 @@ from functools import partial
 from operator import length_hint
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from modelport.bundle.manifest import VariantEntry
 from modelport.bundle.read import Bundle
+from modelport.closing import Closing
 from modelport.engines import ENGINES
 from modelport.engines.base import Session
 from modelport.errors import FeedsError, UsageError
@@ -28,8 +28,7 @@ from modelport.runtime.state import State, over_windows
 from modelport.runtime.steps import Steps
 from modelport.runtime.streams import WORTHWHILE, SideBySide, fitting_streams, shared
 from modelport.runtime.tasks import TASKS
-from modelport.runtime.tasks.base import Context, Result
-from modelport.runtime.tiling import tiler_of
+from modelport.runtime.tasks.base import Context, Parameters, Result
 from modelport.runtime.transforms.base import FIRST, Prepared, Preprocessor, Stopwatch
 from modelport.runtime.trust import refusal
 from modelport.types import Array, Dim, Outputs, Running, TensorSpec
@@ -38,9 +37,10 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from modelport.runtime.stream import Stream
+    from modelport.runtime.tiling import Tiler
 
 
-class Predictor:
+class Predictor(Closing):
     """A loaded bundle, ready to answer. A context manager.
 
     Several threads may use it: one at a time runs the engine. `map` and `batcher` make the most of that.
@@ -78,7 +78,7 @@ class Predictor:
         self._context = Context(self.task.parameters(manifest.task.parameters), manifest.labels)
         self._inputs = self.bundle.signature.inputs
         self._state = State(self._context.parameters, self.bundle.signature)
-        self._tiler = tiler_of(self._context.parameters, self._inputs)
+        self._tiler = _tiler(self._context.parameters, self._inputs)
         self._turn, self._opening = Lock(), Lock()
         self._wide: dict[int, SideBySide] = {}
 
@@ -225,17 +225,6 @@ class Predictor:
         for steps in self._wide.values():
             steps.close()
 
-    def __enter__(self) -> Predictor:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _one(self, item: Any) -> Any:
         if self.preprocessor is None:
             return self.infer(item)
@@ -329,6 +318,14 @@ class Predictor:
             expected="a numpy array, or a dictionary of arrays by input name",
             hint="Deploy it with transforms to call it on pictures",
         )
+
+
+def _tiler(parameters: Parameters, inputs: Sequence[TensorSpec]) -> Tiler | None:
+    if getattr(parameters, "tiling", None) is None:
+        return None
+    from modelport.runtime.tiling import tiler_of  # few models are tiled
+
+    return tiler_of(parameters, inputs)
 
 
 def _batch_size(spec: TensorSpec) -> int:

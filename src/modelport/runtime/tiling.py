@@ -3,6 +3,9 @@
 Neighbouring tiles share pixels. A network that looks at a tile alone is wrong near the edges where the
 tile was cut, as far as its receptive field reaches; there the neighbour knows better. What a tile is
 trusted with falls off towards such edges, and the shares of all tiles add up to one.
+
+Networks without padding give less than they take: nothing for a margin of what they see. Their tiles are
+fed with that margin around them, and it counts neither in tiles nor in what they share.
 """
 
 from __future__ import annotations
@@ -36,6 +39,8 @@ class Tiling(BaseModel):
         multiple: tiles begin at multiples of it: of the stride of models that shrink what they see, whose
             results depend on where they begin.
         layout: of the input and of the outputs.
+        margin: pixels of the input that the output lacks at each edge: of networks without padding. The
+            picture is mirrored by as many beyond its edges, so small ones too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,6 +51,7 @@ class Tiling(BaseModel):
     blend: Literal["ramp", "mean"] = "ramp"
     multiple: PositiveInt = 1
     layout: Literal["nchw", "nhwc"] = "nchw"
+    margin: NonNegativeInt = 0
 
     @model_validator(mode="after")
     def _is_covered(self) -> Tiling:
@@ -62,8 +68,8 @@ class Span:
     """Where the tiles along one side begin, and the share that each has of its pixels.
 
     Attributes:
-        starts: in pixels of the input.
-        extent: of a tile.
+        starts: in pixels of the picture.
+        extent: of a tile, without margins.
     """
 
     starts: tuple[int, ...]
@@ -106,10 +112,10 @@ class Tiler:
         self.tile = self._size()
 
     def cuts(self, tensor: Array) -> bool:
-        """Whether the model cannot, or shall not, take it whole."""
+        """Whether the model cannot, or shall not, take it as it is."""
         sides = [tensor.shape[axis] for axis in self._axes]
         fixed = [not isinstance(self.spec.shape[axis], Dim) for axis in self._axes]
-        return any(
+        return self.tiling.margin > 0 or any(
             side > tile or (known and side != tile)
             for side, tile, known in zip(sides, self.tile, fixed, strict=True)
         )
@@ -124,11 +130,12 @@ class Tiler:
         """
         name = self.spec.name
         given = feeds[name][:1]  # a batch of fixed size was filled up with copies
-        whole = self._padded(given)
         sides = [given.shape[axis] for axis in self._axes]
+        extents = self._extents(sides)
+        whole = self._padded(given, extents)
         spans = [
-            self._span(whole.shape[axis], tile)
-            for axis, tile in zip(self._axes, self.tile, strict=True)
+            self._span(whole.shape[axis] - 2 * self.tiling.margin, extent)
+            for axis, extent in zip(self._axes, extents, strict=True)
         ]
         corners = list(product(*(range(len(span.starts)) for span in spans)))
         canvas = Canvas(self._axes, self.tiling, spans)
@@ -142,8 +149,10 @@ class Tiler:
 
     def middle(self, tensor: Array) -> Array:
         """One tile from the middle of the picture: what the model sees when it is tested."""
-        whole = self._padded(tensor)
-        for axis, tile in zip(self._axes, self.tile, strict=True):
+        extents = self._extents([tensor.shape[axis] for axis in self._axes])
+        whole = self._padded(tensor, extents)
+        for axis, extent in zip(self._axes, extents, strict=True):
+            tile = extent + 2 * self.tiling.margin
             start = (whole.shape[axis] - tile) // 2
             whole = whole.take(range(start, start + tile), axis)
         return whole
@@ -166,34 +175,50 @@ class Tiler:
                     hint="Set the task's parameter tiling.size",
                 )
             found.append(wanted)
-        if min(found) <= self.tiling.overlap:
+        if min(found) - 2 * self.tiling.margin <= self.tiling.overlap:
+            margin = self.tiling.margin
+            around = f" inside a margin of {margin}" if margin else ""
             raise FeedsError(
-                f"Tiles are {found[0]}x{found[1]}, and neighbours share {self.tiling.overlap} pixels",
+                f"Tiles are {found[0]}x{found[1]}, and neighbours share {self.tiling.overlap} pixels{around}",
                 expected="a smaller overlap than tile",
                 hint="Set the task's parameter tiling.overlap",
             )
         return found[0], found[1]
 
-    def _padded(self, tensor: Array) -> Array:
-        """The picture, mirrored beyond its right and lower edge until whole tiles cover it."""
+    def _extents(self, sides: Sequence[int]) -> list[int]:
+        """Height and width of a tile without its margin.
+
+        A picture that a model of free sizes takes at once, but for the margin, is one tile of its own size.
+        """
+        inner = [tile - 2 * self.tiling.margin for tile in self.tile]
+        free = all(isinstance(self.spec.shape[axis], Dim) for axis in self._axes)
+        whole = [-(-side // self.tiling.multiple) * self.tiling.multiple for side in sides]
+        fits = all(side <= most for side, most in zip(whole, inner, strict=True))
+        return whole if self.tiling.margin and free and fits else inner
+
+    def _padded(self, tensor: Array, extents: Sequence[int]) -> Array:
+        """The picture, mirrored beyond its right and lower edge until whole tiles cover it, and around
+        that by the margin.
+        """
         margins = [(0, 0)] * tensor.ndim
-        for axis, tile in zip(self._axes, self.tile, strict=True):
-            spare = tensor.shape[axis] - tile
+        for axis, extent in zip(self._axes, extents, strict=True):
+            spare = tensor.shape[axis] - extent
             lacks = -spare if spare < 0 else -spare % self.tiling.multiple
-            margins[axis] = (0, lacks)
+            margins[axis] = (self.tiling.margin, self.tiling.margin + lacks)
         return np.pad(tensor, margins, mode="reflect") if any(map(any, margins)) else tensor
 
-    def _span(self, side: int, tile: int) -> Span:
+    def _span(self, side: int, extent: int) -> Span:
         """As few tiles as cover a side; the last one ends with the picture."""
         multiple = self.tiling.multiple
-        step = max(multiple, (tile - self.tiling.overlap) // multiple * multiple)
-        starts = list(range(0, side - tile, step))
-        return Span((*starts, side - tile), tile)
+        step = max(multiple, (extent - self.tiling.overlap) // multiple * multiple)
+        starts = list(range(0, side - extent, step))
+        return Span((*starts, side - extent), extent)
 
     def _tile(self, whole: Array, spans: Sequence[Span], corner: tuple[int, ...]) -> Array:
         index = [slice(None)] * whole.ndim
         for axis, span, number in zip(self._axes, spans, corner, strict=True):
-            index[axis] = slice(span.starts[number], span.starts[number] + span.extent)
+            tile = span.extent + 2 * self.tiling.margin
+            index[axis] = slice(span.starts[number], span.starts[number] + tile)
         return np.asarray(whole[tuple(index)])
 
 
@@ -257,11 +282,12 @@ class Canvas:
         }
         scale = scales.pop()
         if scales or scale < 1 or not scale.is_integer():
-            tile = "x".join(str(span.extent) for span in self._spans)
+            tile = "x".join(str(span.extent + 2 * self._tiling.margin) for span in self._spans)
             raise FeedsError(
                 f"The output {name!r} has shape {list(array.shape)} for a tile of {tile}",
-                expected="as many pixels as the tile, or a multiple of them on both sides",
-                hint="Resize the output inside the model, or leave out the parameter tiling",
+                expected="as many pixels as the tile without its margin, or a multiple of them on both sides",
+                hint="Set tiling.margin to what the output lacks at each edge; or resize it inside the "
+                "model, or leave out the parameter tiling",
             )
         self._scales[name] = int(scale)
         shape = list(array.shape)

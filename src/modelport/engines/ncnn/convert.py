@@ -109,7 +109,7 @@ def _converted(job: Conversion, small: Shapes, big: Shapes) -> Converted:
     folder = job.source.parent
     if not all((folder / name).is_file() for name in (MODEL, WEIGHTS, DESCRIPTION)):
         raise _refusal(_reason(log))
-    network = Network.read(folder / MODEL)
+    network = _network(folder / MODEL)
     _demand_layers(network, log)
     _demand_tables(network, job.signature)
     (folder / MODEL).replace(job.directory / MODEL)
@@ -166,6 +166,13 @@ def _reason(log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     complaints = [line for line in lines if COMPLAINTS.search(line)]
     return "pnnx wrote nothing. It said: " + " | ".join((complaints or lines)[-LAST_LINES:])
+
+
+def _network(path: Path) -> Network:
+    try:
+        return Network.read(path)
+    except ValueError as error:
+        raise _refusal(f"pnnx wrote a network that cannot be read: {error}") from error
 
 
 def _demand_layers(network: Network, log: str) -> None:

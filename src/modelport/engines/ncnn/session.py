@@ -1,7 +1,8 @@
 """Runs a network of ncnn.
 
 ncnn's matrices have up to four axes, and beside them a batch: pnnx says which axis of an input or output
-that is, if any.
+that is, if any. Networks that others wrote name their blobs as they like; the options `inputs` and
+`outputs` say these names, and the shapes of their outputs are often unknown.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import ncnn
@@ -16,6 +18,7 @@ import numpy as np
 
 from modelport.engines.base import Session
 from modelport.engines.files import as_file
+from modelport.engines.ncnn.network import Network
 from modelport.errors import EngineError, EngineUnavailableError
 from modelport.types import Array, Artifact, Feeds, Outputs, TensorSpec
 
@@ -28,6 +31,9 @@ class NcnnSession(Session):
         super().__init__(artifact.signature, artifact.engine)
         self._batch_of_inputs = artifact.options["batch_of_inputs"]
         self._batch_of_outputs = artifact.options["batch_of_outputs"]
+        self._inputs = _blobs(artifact, "inputs", "in", len(self.signature.inputs))
+        self._outputs = _blobs(artifact, "outputs", "out", len(self.signature.outputs))
+        self._as_it_comes = "outputs" in artifact.options
         self._net = ncnn.Net()
         _set_options(self._net.opt, str(artifact.options["precision"]), threads)
         _choose_device(self._net, str(artifact.options.get("device", "cpu")))
@@ -47,19 +53,24 @@ class NcnnSession(Session):
     def _run(self, feeds: Feeds) -> Outputs:
         with self._net.create_extractor() as extractor:
             self._give(extractor, feeds)
+            wanted = zip(self.signature.outputs, self._outputs, self._batch_of_outputs, strict=True)
             return {
-                spec.name: fitted(_taken(extractor, f"out{index}", batch), spec, self._sizes(feeds))
-                for index, (spec, batch) in enumerate(
-                    zip(self.signature.outputs, self._batch_of_outputs, strict=True)
-                )
+                spec.name: self._fitted(_taken(extractor, blob, batch), spec, feeds)
+                for spec, blob, batch in wanted
             }
 
+    def _fitted(self, array: Array, spec: TensorSpec, feeds: Feeds) -> Array:
+        """An output that has no shape in the signature is of any, where the network is another's."""
+        if self._as_it_comes and not spec.shape:
+            return array
+        return fitted(array, spec, self._sizes(feeds))
+
     def _give(self, extractor: Any, feeds: Feeds) -> None:
-        given = zip(self.signature.inputs, self._batch_of_inputs, strict=True)
-        for index, (spec, batch) in enumerate(given):
+        given = zip(self.signature.inputs, self._inputs, self._batch_of_inputs, strict=True)
+        for spec, blob, batch in given:
             # A copy, for layers that work in place.
             matrix = ncnn.Mat(_as_taken(feeds[spec.name], spec), batch_index=batch).clone()
-            if extractor.input(f"in{index}", matrix) != 0:
+            if extractor.input(blob, matrix) != 0:
                 raise EngineError(f"ncnn failed while running: it refuses the input {spec.name!r}")
 
     def _sizes(self, feeds: Feeds) -> dict[str, int]:
@@ -74,6 +85,11 @@ class NcnnSession(Session):
     def _close(self) -> None:
         self._net.clear()
         del self._net
+
+
+def _blobs(artifact: Artifact, option: str, prefix: str, count: int) -> list[str]:
+    """Names of blobs: those that pnnx gives, where the options have no others."""
+    return list(artifact.options.get(option) or (f"{prefix}{index}" for index in range(count)))
 
 
 def _set_options(options: Any, precision: str, threads: int) -> None:
@@ -106,10 +122,21 @@ def _choose_device(net: Any, device: str) -> None:
 
 
 def _load(net: Any, model: str, weights: str) -> None:
+    unknown = _unknown_layers(model)
+    if unknown:
+        raise EngineError(
+            f"ncnn failed while loading: it lacks the layers {', '.join(unknown)}",
+            hint="Convert the model without layers of its toolkit's own, which a stock ncnn does not have",
+        )
     if net.load_param(model) != 0:
         raise EngineError("ncnn failed while loading: it cannot read the network's description")
     if net.load_model(weights) != 0:
         raise EngineError("ncnn failed while loading: the weights do not fit the network")
+
+
+def _unknown_layers(model: str) -> list[str]:
+    kinds = dict.fromkeys(layer.kind for layer in Network.read(Path(model)).layers)
+    return [kind for kind in kinds if ncnn.layer_to_index(kind) < 0]
 
 
 def _as_taken(array: Array, spec: TensorSpec) -> Array:

@@ -47,7 +47,7 @@ def read(path: Path, network: Network) -> Blocks:
     found: Blocks = {}
     for layer in network.layers:
         found[layer.name] = blocks = []
-        for tagged, count in _sizes(layer):
+        for tagged, count in block_sizes(layer):
             if tagged and data[end : end + 4] != bytes(4):
                 raise _unknown(layer)
             start = end + 4 * tagged
@@ -85,8 +85,8 @@ GATES = {"LSTM": (4, 4), "GRU": (3, 4), "RNN": (1, 1)}
 """Rows of weights, and of biases, to a hidden number."""
 
 
-def _sizes(layer: Layer) -> Iterator[tuple[bool, int]]:
-    """Whether a block has a tag, and how many numbers it has."""
+def block_sizes(layer: Layer) -> Iterator[tuple[bool, int]]:
+    """Whether a block has a tag, and how many numbers it has; nothing for layers that nobody lists here."""
     number = layer.number
     if layer.kind in CONVOLUTIONS and not number(19):
         yield from _product(number(6), number(0) * bool(number(5)))

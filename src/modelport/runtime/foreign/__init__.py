@@ -13,6 +13,8 @@ FOREIGN: Registry[Opener] = Registry(
         "mmdeploy": "modelport.runtime.foreign.mmdeploy:MmdeployOpener",
         "ultralytics": "modelport.runtime.foreign.ultralytics:UltralyticsOpener",
         "huggingface": "modelport.runtime.foreign.huggingface:HuggingFaceOpener",
+        "tflite": "modelport.runtime.foreign.tflite:TfliteOpener",
+        "ncnn": "modelport.runtime.foreign.plain_ncnn:NcnnOpener",
         "onnx": "modelport.runtime.foreign.plain_onnx:OnnxOpener",
     },
 )

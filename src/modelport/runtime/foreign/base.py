@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, ClassVar
@@ -75,6 +75,7 @@ class ForeignBundle(Bundle):
             BundleFormatError: where the task refuses the parameters, or a name cannot be in a manifest.
         """
         self.path = path
+        self._meaning, self._models = meaning, tuple(models)
         self._blobs = {
             f"{model.name}/{role}": Blob(file)
             for model in models
@@ -90,6 +91,34 @@ class ForeignBundle(Bundle):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise BundleFormatError(f"{path} cannot be opened: {where} {first['msg']}") from error
+
+    def described(
+        self,
+        *,
+        task: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        transforms: Sequence[Transform] | None = None,
+        labels: Sequence[str] | None = None,
+        name: str | None = None,
+    ) -> ForeignBundle:
+        """The same networks with a task and transforms of the caller's, in the words of `Source`.
+
+        What is left out stays as the folder says it.
+
+        Raises:
+            UsageError: where the task refuses the parameters.
+        """
+        given: dict[str, Any] = {
+            "task": task,
+            "parameters": parameters if parameters is not None or task is None else {},
+            "transforms": transforms,
+            "labels": labels,
+            "name": name,
+        }
+        chosen = {key: value for key, value in given.items() if value is not None}
+        words = ", ".join(key for key, value in chosen.items() if value)
+        meaning = replace(self._meaning, **chosen, notes=(f"given by whoever opened it: {words}",))
+        return ForeignBundle(self.path, meaning, self._models)
 
     def blob(self, path: str) -> Blob:
         """The bytes of a file, as they are."""

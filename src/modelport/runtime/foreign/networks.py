@@ -7,6 +7,7 @@ from pathlib import Path
 from modelport.errors import BundleFormatError
 from modelport.runtime.foreign.base import Model
 from modelport.runtime.foreign.folder import Folder
+from modelport.runtime.foreign.ncnn_file import read_ncnn
 from modelport.runtime.foreign.onnx_file import OnnxFile, read_onnx
 from modelport.runtime.foreign.openvino_file import read_openvino
 from modelport.types import Dim, Signature, TensorSpec
@@ -46,6 +47,24 @@ def openvino_model(folder: Folder, name: str, weights: str, variant: str = "fp32
         signature=read_openvino(path),
         files={"model": path, "weights": folder.file(weights)},
     )
+
+
+def ncnn_model(folder: Folder, name: str, weights: str, variant: str = "fp32") -> Model:
+    """A network of ncnn: its `.param` and its `.bin`, computed in float32 unless the variant says less.
+
+    The engine goes by the names of blobs, which are those of the signature.
+    """
+    path, numbers = folder.file(name), folder.file(weights)
+    signature = read_ncnn(path, numbers)
+    options = {
+        "precision": variant,
+        "inputs": [spec.name for spec in signature.inputs],
+        "outputs": [spec.name for spec in signature.outputs],
+        "batch_of_inputs": [0] * len(signature.inputs),
+        "batch_of_outputs": [0] * len(signature.outputs),
+    }
+    files = {"model": path, "weights": numbers}
+    return Model(f"ncnn-{variant}", "ncnn", variant, signature, files, options)
 
 
 def picture_input(signature: Signature, where: Path) -> TensorSpec:

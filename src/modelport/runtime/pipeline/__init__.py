@@ -1,11 +1,14 @@
 """Models chained as a graph: detect, crop, classify; detect text, rectify, read; detect, then pose.
 
-`stages` says what a pipeline is made of, `walking` runs the stages, `cutting` makes the crops and `answering`
-batches them, `chained` is the result, `telling` draws it, `manifest` and `saving` keep it in a file.
+`stages` and `pyramid` say what a pipeline is made of, `walking` runs the stages, `cutting` makes the crops
+and `answering` batches them, `joining` makes one result of several, `chained` is the result of all, `telling`
+draws it, `manifest` and `saving` keep it in a file.
 """
 
 from modelport.runtime.pipeline.chain import Pipeline
 from modelport.runtime.pipeline.chained import Chained, Part
+from modelport.runtime.pipeline.pyramid import Pyramid
 from modelport.runtime.pipeline.stages import Crops, Stage, Turn
+from modelport.runtime.tasks.nms import Nms
 
-__all__ = ["Chained", "Crops", "Part", "Pipeline", "Stage", "Turn"]
+__all__ = ["Chained", "Crops", "Nms", "Part", "Pipeline", "Pyramid", "Stage", "Turn"]

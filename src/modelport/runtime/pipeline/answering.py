@@ -11,6 +11,7 @@ from PIL import Image
 
 from modelport.errors import ModelportError
 from modelport.runtime.failed import Failed
+from modelport.runtime.pipeline.pyramid import Pyramid
 from modelport.runtime.placement import Placement
 from modelport.runtime.steps import run_each
 from modelport.runtime.tasks.base import Result
@@ -38,6 +39,13 @@ class View:
     whole: Image.Image
     matrix: Array | None = None
 
+    def at(self, scale: float, pyramid: Pyramid) -> View:
+        """The same, larger or smaller."""
+        image, matrix = pyramid.shown(self.image, scale)
+        return replace(
+            self, image=image, matrix=matrix if self.matrix is None else matrix @ self.matrix
+        )
+
     def prepared(self, steps: Steps) -> Prepared:
         """The tensor, whose places lead to the whole picture, past the part."""
         found: Prepared = steps.prepare(self.image)
@@ -59,6 +67,21 @@ class Wanted:
 
     make: Callable[[], View]
     shape: float = 1.0
+
+
+def scaled(wanted: Wanted, pyramid: Pyramid) -> list[Wanted]:
+    """One for each scale; the view itself is made now, for its size says which scales there are."""
+    view = _tried(wanted.make)
+    scales = (
+        view if isinstance(view, Failed) else _tried(lambda: pyramid.scales_of(view.image.size))
+    )
+    if isinstance(scales, Failed):
+        return [replace(wanted, make=partial(_raised, scales))]
+    return [replace(wanted, make=partial(view.at, scale, pyramid)) for scale in scales]
+
+
+def _raised(failed: Failed) -> View:
+    raise failed.error
 
 
 def answers(steps: Steps, wanted: Sequence[Wanted]) -> list[Result]:

@@ -7,17 +7,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from operator import length_hint
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from PIL import Image
 
 from modelport.bundle.read import Bundle
+from modelport.closing import Closing
 from modelport.errors import UsageError
 from modelport.runtime.mapping import Errors, Mapped
 from modelport.runtime.opening import opened
 from modelport.runtime.pipeline import manifest, saving, telling
 from modelport.runtime.pipeline.chained import Chained
+from modelport.runtime.pipeline.joining import check_joins
 from modelport.runtime.pipeline.stages import Stage, check_links
 from modelport.runtime.pipeline.walking import Step, walk
 from modelport.runtime.predictor import Predictor
@@ -48,7 +49,7 @@ class Opened:
     decode_ms: float
 
 
-class Pipeline:
+class Pipeline(Closing):
     """Models chained as a graph, ready to answer like a predictor. A context manager.
 
         Pipeline([Stage("lines", "detector"), Stage("text", "reader", Crops("lines", cut="quad"))])
@@ -74,7 +75,7 @@ class Pipeline:
         trust: bool = False,
         **running: Unpack[Running],
     ) -> None:
-        check_links([(stage.name, stage.takes) for stage in stages])
+        check_links(stages)
         self.name = name
         with ExitStack() as predictors:  # closed again where a later one cannot be opened
             opener = _Opener(predictors, trust=trust, running=running)
@@ -94,7 +95,14 @@ class Pipeline:
         entries = manifest.read(path)
         bundles = {entry.bundle: Bundle(path, entry.bundle) for entry in entries.stages}
         stages = [
-            Stage(entry.name, bundles[entry.bundle], entry.takes, entry.variant)
+            Stage(
+                entry.name,
+                bundles[entry.bundle],
+                entry.takes,
+                entry.variant,
+                entry.pyramid,
+                entry.keep,
+            )
             for entry in entries.stages
         ]
         return cls(stages, name=entries.name, trust=trust, **running)
@@ -151,7 +159,8 @@ class Pipeline:
         nodes = walk(steps or self.steps, [each.image for each in prepared], watch)
         share = {stage: spent / len(prepared) for stage, spent in watch.stages_ms.items()}
         pairs = zip(nodes, prepared, strict=True)
-        return [node.frozen({"decode": each.decode_ms, **share}) for node, each in pairs]
+        dropped = {step.name for step in self.steps if not step.keep}
+        return [node.frozen({"decode": each.decode_ms, **share}, dropped) for node, each in pairs]
 
     def decode(self, outputs: Chained, prepared: Opened) -> Chained:
         """The result of one picture, which `run` has made: for what takes predictors in steps."""
@@ -213,17 +222,6 @@ class Pipeline:
         """Closes the predictors that were opened here; those that the caller brought stay open."""
         self._own.close()
 
-    def __enter__(self) -> Pipeline:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 class _Wide:
     """The steps of a pipeline whose models have several sessions each."""
@@ -248,7 +246,9 @@ class _Opener:
     def step(self, stage: Stage) -> Step:
         predictor = self._predictor(stage)
         _check_pictures(stage.name, predictor)
-        return Step(stage.name, predictor, stage.takes)
+        if stage.pyramid is not None or (stage.takes is not None and stage.takes.join is not None):
+            check_joins(stage.name, predictor.task)
+        return Step(stage.name, predictor, stage.takes, pyramid=stage.pyramid, keep=stage.keep)
 
     def _predictor(self, stage: Stage) -> Predictor:
         if isinstance(stage.model, Predictor):

@@ -55,7 +55,16 @@ def _cut(image: Image.Image, thing: Any, crops: Crops) -> Cut:
     box = box_of(thing)
     if crops.cut == "warp" and crops.size is not None:
         return warp_box(image, box, crops.size, padding=crops.padding, udp=crops.udp)
-    return crop_box(image, box, scale=crops.scale, square=crops.square)
+    return crop_box(
+        image,
+        box,
+        scale=crops.scale,
+        square=crops.square,
+        clip=crops.clip,
+        fill=crops.fill,
+        edges=crops.edges,
+        nominal=crops.nominal,
+    )
 
 
 def _turning(degrees: int, width: int, height: int) -> Array:

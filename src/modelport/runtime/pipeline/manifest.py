@@ -16,9 +16,10 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from modelport.bundle.manifest import SafePath
+from modelport.bundle.pipelines import PIPELINE_FORMAT, PIPELINE_NAME
 from modelport.bundle.read import small_file
-from modelport.bundle.write import PIPELINE_FORMAT, PIPELINE_NAME
 from modelport.errors import BundleFormatError, UsageError
+from modelport.runtime.pipeline.pyramid import Pyramid
 from modelport.runtime.pipeline.stages import Crops, check_links
 
 FORMAT_VERSION: Final = 1
@@ -33,12 +34,16 @@ class StageEntry(_Strict):
     bundle: path of the folder with the bundle.
     takes: what of an earlier stage it looks at; null for the whole picture.
     variant: of the bundle; null for the one that a predictor takes.
+    pyramid: scales at which it looks; null for the picture as it is.
+    keep: whether its result is given.
     """
 
     name: str
     bundle: SafePath
     takes: Crops | None = None
     variant: str | None = None
+    pyramid: Pyramid | None = None
+    keep: bool = True
 
 
 class PipelineManifest(_Strict):
@@ -52,16 +57,6 @@ def to_json(manifest: PipelineManifest) -> bytes:
     content = manifest.model_dump(mode="json", exclude_defaults=True)
     head = {"format": manifest.format, "format_version": manifest.format_version}
     return json.dumps({**head, **content}, indent=1, ensure_ascii=False).encode()
-
-
-def is_pipeline(path: Path) -> bool:
-    """Whether a pipeline of ours is there; other toolkits have a `pipeline.json` too."""
-    if not path.exists():
-        return False
-    if path.is_file() and path.suffix != ".zip":
-        return False
-    data = small_file(path, PIPELINE_NAME)
-    return data is not None and PIPELINE_FORMAT.encode() in data
 
 
 def read(path: Path) -> PipelineManifest:
@@ -80,7 +75,7 @@ def read(path: Path) -> PipelineManifest:
     content = _parsed(data, where)
     try:
         manifest = PipelineManifest.model_validate(content)
-        check_links([(stage.name, stage.takes) for stage in manifest.stages])
+        check_links(manifest.stages)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from modelport.bundle.manifest import CaseEntry
+from modelport.bundle.pipelines import PIPELINE_NAME
 from modelport.bundle.read import Bundle
-from modelport.bundle.write import PIPELINE_NAME, put, seal, staged
+from modelport.bundle.write import put, seal, staged
 from modelport.errors import BundleError
 from modelport.runtime.pipeline.manifest import PipelineManifest, StageEntry, to_json
 from modelport.runtime.pipeline.walking import Step
@@ -34,6 +35,8 @@ def save(name: str, steps: Sequence[Step], output: Path, *, overwrite: bool) -> 
                     bundle=places[id(bundle)],
                     takes=step.takes,
                     variant=None if chosen == bundle.manifest.default else chosen,
+                    pyramid=step.pyramid,
+                    keep=step.keep,
                 )
             )
         manifest = PipelineManifest(name=name, stages=tuple(entries))

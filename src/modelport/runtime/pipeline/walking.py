@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,11 @@ from PIL import Image
 
 from modelport.errors import UsageError
 from modelport.runtime.failed import Failed
-from modelport.runtime.pipeline.answering import View, Wanted, answers
+from modelport.runtime.pipeline.answering import View, Wanted, answers, scaled
 from modelport.runtime.pipeline.chained import Chained, Part
 from modelport.runtime.pipeline.cutting import chosen, cut
+from modelport.runtime.pipeline.joining import joined
+from modelport.runtime.pipeline.pyramid import Pyramid
 from modelport.runtime.pipeline.stages import Crops, Turn
 from modelport.runtime.pipeline.things import box_of, things_of
 from modelport.runtime.tasks.base import Result
@@ -36,6 +38,8 @@ class Step:
     predictor: Predictor
     takes: Crops | None
     answering: Steps | None = None
+    pyramid: Pyramid | None = None
+    keep: bool = True
 
 
 @dataclass(eq=False)
@@ -47,13 +51,13 @@ class Node:
     results: dict[str, Result] = field(default_factory=dict)
     parts: dict[str, list[Node]] = field(default_factory=dict)
 
-    def each(self, stage: str) -> Iterator[list[Node]]:
-        """The nodes below that a stage found, those of one result together."""
-        for name, nodes in self.parts.items():
-            if name == stage:
-                yield nodes
+    def holders(self, stage: str) -> Iterator[Node]:
+        """The nodes, this one or below, that hold what a stage found in them."""
+        if stage in self.parts:
+            yield self
+        for nodes in self.parts.values():
             for node in nodes:
-                yield from node.each(stage)
+                yield from node.holders(stage)
 
     def add(self, stage: str, result: Result) -> None:
         """Takes a result, and a node for each thing in it."""
@@ -62,14 +66,26 @@ class Node:
         if things is not None:
             self.parts[stage] = [Node(self.whole, thing) for thing in things]
 
-    def frozen(self, timing_ms: Mapping[str, float]) -> Chained:
-        return Chained(self.results, self._parts(), timing_ms=timing_ms)
+    def frozen(self, timing_ms: Mapping[str, float], dropped: Collection[str] = ()) -> Chained:
+        """The tree without the stages that are dropped."""
+        return Chained(self._results(dropped), self._parts(dropped), timing_ms=timing_ms)
 
-    def _part(self) -> Part:
-        return Part(self.results, self._parts(), self.thing)
+    def _part(self, dropped: Collection[str]) -> Part:
+        return Part(self._results(dropped), self._parts(dropped), self.thing)
 
-    def _parts(self) -> dict[str, tuple[Part, ...]]:
-        return {name: tuple(node._part() for node in nodes) for name, nodes in self.parts.items()}
+    def _results(self, dropped: Collection[str]) -> dict[str, Result]:
+        return {name: result for name, result in self.results.items() if name not in dropped}
+
+    def _parts(self, dropped: Collection[str]) -> dict[str, tuple[Part, ...]]:
+        return {
+            name: tuple(node._part(dropped) for node in nodes)
+            for name, nodes in self.parts.items()
+            if name not in dropped
+        }
+
+
+Group = tuple[Node, list[Node]]
+"""A node, and those of the things in it that a stage looks at; or a picture, and itself."""
 
 
 def walk(steps: Sequence[Step], pictures: Sequence[Image.Image], watch: Stopwatch) -> list[Node]:
@@ -81,28 +97,51 @@ def walk(steps: Sequence[Step], pictures: Sequence[Image.Image], watch: Stopwatc
     """
     roots = [Node(picture) for picture in pictures]
     for step in steps:
-        nodes = roots if step.takes is None else _taken(step, step.takes, roots)
-        wanted = [_wanted(node, step.takes) for node in nodes]
-        for node, result in zip(
-            nodes, answers(step.answering or step.predictor, wanted), strict=True
-        ):
-            if isinstance(result, Failed) and step.takes is None:
-                raise result.error
-            node.add(step.name, result)
+        groups = _groups(step, roots)
+        results = _found(step, [node for _, nodes in groups for node in nodes])
+        for holder, nodes in groups:
+            _hang(step, holder, nodes, [next(results) for _ in nodes])
         watch.lap(step.name)
     return roots
 
 
-def _taken(step: Step, crops: Crops, roots: Sequence[Node]) -> list[Node]:
-    """The nodes whose crops a stage takes."""
+def _groups(step: Step, roots: Sequence[Node]) -> list[Group]:
+    """What a stage looks at: the pictures, or the things of each earlier result that it takes."""
+    crops = step.takes
+    if crops is None:
+        return [(root, [root]) for root in roots]
     for root in roots:
         _check_places(step.name, crops.of, root)
     return [
-        nodes[number]
+        (holder, [nodes[number] for number in chosen([node.thing for node in nodes], crops)])
         for root in roots
-        for nodes in root.each(crops.of)
-        for number in chosen([node.thing for node in nodes], crops)
+        for holder in root.holders(crops.of)
+        for nodes in [holder.parts[crops.of]]
     ]
+
+
+def _found(step: Step, nodes: Sequence[Node]) -> Iterator[Result]:
+    """The result for each node; at several scales, these are joined."""
+    steps = step.answering or step.predictor
+    if step.pyramid is None:
+        yield from answers(steps, [_wanted(node, step.takes) for node in nodes])
+        return
+    levels = [scaled(_wanted(node, step.takes), step.pyramid) for node in nodes]
+    results = iter(answers(steps, [wanted for each in levels for wanted in each]))
+    for each in levels:
+        own = [next(results) for _ in each]
+        yield joined(own, step.pyramid.join, step.predictor.task)
+
+
+def _hang(step: Step, holder: Node, nodes: Sequence[Node], results: Sequence[Result]) -> None:
+    """Puts results where they belong: each on its node, or all as one where the things were found."""
+    if step.takes is not None and step.takes.join is not None:
+        holder.add(step.name, joined(results, step.takes.join, step.predictor.task))
+        return
+    for node, result in zip(nodes, results, strict=True):
+        if isinstance(result, Failed) and step.takes is None:
+            raise result.error
+        node.add(step.name, result)
 
 
 def _check_places(stage: str, of: str, node: Node) -> None:

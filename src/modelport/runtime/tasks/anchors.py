@@ -10,12 +10,15 @@ import numpy as np
 from pydantic import PositiveFloat, PositiveInt, PrivateAttr
 
 from modelport.errors import FeedsError
+from modelport.runtime.placement import Placement
 from modelport.runtime.tasks.base import Parameters
+from modelport.runtime.tasks.boxes import centres_of_corners, corners_of_centres
 from modelport.runtime.tasks.head_parts import Grid
 from modelport.types import Array
 
 _ALMOST = 1e-4
-"""A map of 3 + 1e-7 cells is one of 3, for strides that are no whole numbers."""
+"""A map of 3 + 1e-7 cells is one of 3, for strides that are no whole numbers; and a corner a hair before a
+pixel is on it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,26 @@ class Priors:
 
     def __len__(self) -> int:
         return len(self.centres)
+
+    @property
+    def corners(self) -> Array:
+        """N x 4: left, top, right, bottom."""
+        return corners_of_centres(np.concatenate([self.centres, self.sides], 1))
+
+    def pixels(self, placement: Placement | None) -> Array:
+        """N x 4: corners brought down to whole pixels of the picture, or of the tensor without one."""
+        there = self.corners
+        if placement is not None:
+            there = placement.boxes_to_picture(there, clip=False)
+        return np.floor(there.astype(np.float64) + _ALMOST)
+
+    def on_pixels(self, placement: Placement | None) -> Priors:
+        """With corners at `pixels`; float64, so that these are found again."""
+        corners = self.pixels(placement)
+        if placement is not None:
+            corners = placement.points_to_tensor(corners.reshape(-1, 2, 2)).reshape(-1, 4)
+        moved = centres_of_corners(corners)
+        return Priors(moved[:, :2], moved[:, 2:], self.strides)
 
     def take(self, rows: Array) -> Priors:
         return Priors(self.centres[rows], self.sides[rows], self.strides[rows])

@@ -105,6 +105,9 @@ class Task(ABC, Generic[P, R]):
     Parameters: ClassVar[type[Parameters]] = Parameters
     has_classes: ClassVar[bool] = False
     """Whether the first output holds one score to a class, so that answers can be compared."""
+    holds: ClassVar[type[Result] | None] = None
+    """The class of its results where these hold a tuple of things with places and nothing else, so that
+    several results are joined to one."""
 
     def parameters(self, given: Mapping[str, Any]) -> P:
         """The parameters, defaults filled in.

@@ -16,7 +16,18 @@ from modelport.runtime.tasks.boxes import corners_of_centres, corners_of_sides
 from modelport.runtime.tasks.reading import sigmoid, softmax
 from modelport.types import Array
 
-Code = Literal["xyxy", "xywh", "cxcywh", "ltrb", "deltas", "yolov3", "yolov5", "centre_size"]
+Code = Literal[
+    "xyxy",
+    "xywh",
+    "cxcywh",
+    "ltrb",
+    "deltas",
+    "linear",
+    "yolov3",
+    "yolov5",
+    "centre_size",
+    "edges",
+]
 """What four numbers of a box mean; see `CODES`."""
 
 Unit = Literal["pixels", "strides"]
@@ -61,6 +72,12 @@ def _deltas(numbers: Array, priors: Priors, scaling: Scaling) -> Array:
     return _around(centres, np.exp(powers) * priors.sides)
 
 
+def _linear(numbers: Array, priors: Priors, scaling: Scaling) -> Array:
+    """Shifts and sides, both in sides of the prior (Bazarevsky et al., BlazeFace, 2019)."""
+    moves = numbers * np.asarray(scaling.variances, numbers.dtype)
+    return _around(priors.centres + moves[:, :2] * priors.sides, moves[:, 2:] * priors.sides)
+
+
 def _yolov3(numbers: Array, priors: Priors, scaling: Scaling) -> Array:
     """A sigmoid within the cell, and logarithms of sides (Redmon and Farhadi, YOLOv3, 2018)."""
     centres = priors.centres + sigmoid(numbers[:, :2]) * priors.strides
@@ -80,6 +97,13 @@ def _centre_size(numbers: Array, priors: Priors, scaling: Scaling) -> Array:
     return _around(priors.centres + numbers[:, :2] * priors.strides, sides)
 
 
+def _edges(numbers: Array, priors: Priors, scaling: Scaling) -> Array:
+    """A shift of each edge in sides of the prior (Zhang et al., MTCNN, 2016)."""
+    moves = numbers * np.asarray(scaling.variances, numbers.dtype)
+    corners = priors.corners
+    return np.asarray(corners + moves * np.tile(priors.sides, 2))
+
+
 def _around(centres: Array, sides: Array) -> Array:
     return corners_of_centres(np.concatenate([centres, sides], 1))
 
@@ -94,9 +118,11 @@ ABSOLUTE: dict[str, Callable[[Array, Priors | None, Scaling], Array]] = {
 RELATIVE: dict[str, Callable[[Array, Priors, Scaling], Array]] = {
     "ltrb": _ltrb,
     "deltas": _deltas,
+    "linear": _linear,
     "yolov3": _yolov3,
     "yolov5": _yolov5,
     "centre_size": _centre_size,
+    "edges": _edges,
 }
 """Codes relative to priors."""
 

@@ -35,17 +35,27 @@ def areas(boxes: Array) -> Array:
     return np.asarray((boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1]))
 
 
-def overlaps(some: Array, others: Array) -> Array:
+def overlaps(some: Array, others: Array, *, smaller: bool = False) -> Array:
     """Shared area over joint area of each of N boxes with each of M, N x M.
 
     Two boxes without any area overlap by NaN, which is more than no threshold.
+
+    Args:
+        smaller: over the area of the smaller box instead, so that a box inside another one overlaps it
+            by 1.
     """
     return overlaps_of_sides(
-        np.ascontiguousarray(some.T), areas(some), np.ascontiguousarray(others.T), areas(others)
+        np.ascontiguousarray(some.T),
+        areas(some),
+        np.ascontiguousarray(others.T),
+        areas(others),
+        smaller=smaller,
     )
 
 
-def overlaps_of_sides(some: Array, some_areas: Array, others: Array, other_areas: Array) -> Array:
+def overlaps_of_sides(
+    some: Array, some_areas: Array, others: Array, other_areas: Array, *, smaller: bool = False
+) -> Array:
     """The same for boxes that stand as 4 x N and 4 x M, whose areas are known."""
     wide = np.minimum(some[2][:, None], others[2])
     wide -= np.maximum(some[0][:, None], others[0])
@@ -54,7 +64,10 @@ def overlaps_of_sides(some: Array, some_areas: Array, others: Array, other_areas
     high -= np.maximum(some[1][:, None], others[1])
     np.maximum(high, 0, out=high)
     wide *= high
-    joint = np.add(some_areas[:, None], other_areas, out=high)
-    joint -= wide
+    if smaller:
+        whole = np.minimum(some_areas[:, None], other_areas, out=high)
+    else:
+        whole = np.add(some_areas[:, None], other_areas, out=high)
+        whole -= wide
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.divide(wide, joint, out=wide))
+        return np.asarray(np.divide(wide, whole, out=wide))

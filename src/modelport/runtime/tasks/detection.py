@@ -17,6 +17,9 @@ from modelport.types import Array, Outputs
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of the picture."""
 
+FIRST_PIXEL = np.array([1.0, 1.0, 0.0, 0.0])
+"""From the first and last pixel, counted from 1, to the edges around both."""
+
 SHOWN = 4
 """Objects that a description names."""
 
@@ -27,12 +30,14 @@ class Detection:
 
     Attributes:
         box: left, top, right, bottom; the picture's upper left corner is (0, 0).
+        prior: the box that the model looked at when it found this one, where `with_priors` keeps it.
     """
 
     box: Box
     label: str
     index: int
     score: float
+    prior: Box | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -75,6 +80,7 @@ class DetectionTask(Task[HeadParameters, Detections]):
     name: ClassVar[str] = "detection"
     summary: ClassVar[str] = "objects with their boxes"
     Parameters: ClassVar[type[HeadParameters]] = HeadParameters
+    holds: ClassVar[type[Result] | None] = Detections
 
     def decode(self, outputs: Outputs, context: Context[HeadParameters]) -> Detections:
         found = find(outputs, context)
@@ -92,19 +98,40 @@ class DetectionTask(Task[HeadParameters, Detections]):
 
 
 def boxes_in_picture(boxes: Array, context: Context[Any]) -> Array:
-    """Corners in the picture, cut off at its edges; those of the tensor where nobody placed one."""
+    """Corners in the picture; those of the tensor where nobody placed one.
+
+    They are cut off at the edges of the picture, unless the parameters let them reach `beyond`.
+    """
+    return _placed(boxes, context, clip=not getattr(context.parameters, "beyond", False))
+
+
+def priors_in_picture(found: Found, context: Context[Any]) -> list[Box | None]:
+    """The prior of each box, where the parameters keep them; never cut off."""
+    if found.priors is None or not context.parameters.with_priors:
+        return [None] * len(found)
+    corners = _placed(found.priors.corners, context, clip=False)
+    return [(left, top, right, bottom) for left, top, right, bottom in corners.tolist()]
+
+
+def _placed(corners: Array, context: Context[Any], *, clip: bool) -> Array:
     if context.placement is None:
-        return boxes.astype(np.float64)
-    return context.placement.boxes_to_picture(boxes)
+        placed = corners.astype(np.float64)
+    else:
+        placed = context.placement.boxes_to_picture(corners, clip=clip)
+    if getattr(context.parameters, "counting", "edges") == "edges":
+        return placed
+    placed = placed - FIRST_PIXEL
+    return np.asarray(np.maximum(placed, 0)) if clip else placed
 
 
 def detections_of(found: Found, context: Context[Any]) -> tuple[Detection, ...]:
     """With labels, in pixels of the picture."""
     rows = boxes_in_picture(found.boxes, context).tolist()
-    triples = zip(rows, found.classes.tolist(), found.scores.tolist(), strict=True)
+    priors = priors_in_picture(found, context)
+    parts = zip(rows, found.classes.tolist(), found.scores.tolist(), priors, strict=True)
     return tuple(
-        Detection((box[0], box[1], box[2], box[3]), context.label(index), index, score)
-        for box, index, score in triples
+        Detection((box[0], box[1], box[2], box[3]), context.label(index), index, score, prior)
+        for box, index, score, prior in parts
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from modelport.errors import EngineError, FeedsError
+from modelport.runtime.placement import Placement
 from modelport.runtime.tasks.anchors import Priors
 from modelport.runtime.tasks.base import Context
 from modelport.runtime.tasks.box_codes import ABSOLUTE, RELATIVE, SWAPPED, expected_bins
@@ -88,8 +89,8 @@ def find(outputs: Outputs, context: Context[Any]) -> Found:
         candidates = _selected(outputs, how, head)
     else:
         candidates = _candidates(outputs, how, head)
-    found = _located(candidates, how, head, size)
-    return _thinned(found, how)
+    found = _located(candidates, how, head, size, context.placement)
+    return _thinned(found, how, context.placement)
 
 
 def _size_of(how: HeadParameters, context: Context[Any]) -> Grid | None:
@@ -221,11 +222,19 @@ def _selected(outputs: Outputs, how: HeadParameters, head: _Head) -> Candidates:
     return Candidates(rows[passed], columns[passed] + how.label_shift, scores[passed])
 
 
-def _located(candidates: Candidates, how: HeadParameters, head: _Head, size: Grid | None) -> Found:
+def _located(
+    candidates: Candidates,
+    how: HeadParameters,
+    head: _Head,
+    size: Grid | None,
+    placement: Placement | None,
+) -> Found:
     """With the boxes of the candidates alone."""
     rows = candidates.rows
     numbers = floats(_gathered([level.values for level in head.boxes], head.starts, rows))
     priors = None if head.priors is None else Priors.join(head.priors).take(rows)
+    if priors is not None and how.counting == "pixels":
+        priors = priors.on_pixels(placement)
     boxes = boxes_of(numbers, priors, how)
     if np.isnan(boxes).any():
         raise EngineError(
@@ -274,11 +283,17 @@ def boxes_of(numbers: Array, priors: Priors | None, how: HeadParameters) -> Arra
         return RELATIVE[how.code](numbers, priors, how.scaling)
 
 
-def _thinned(found: Found, how: HeadParameters) -> Found:
+def _thinned(found: Found, how: HeadParameters, placement: Placement | None) -> Found:
     if how.nms is None:
         order = np.argsort(-found.scores, kind="stable")[: how.most]
         return found.take(order)
-    order, scores = how.nms.keep(found.boxes, found.scores, found.classes, how.most, how.threshold)
+    rivals = found.boxes
+    if how.nms.by == "priors":
+        assert found.priors is not None  # the parameters see to it
+        # Of whole pixels many overlap by 1/2 exactly, which in the tensor would be a hair more or less.
+        exact = how.counting == "pixels"
+        rivals = found.priors.pixels(placement) if exact else found.priors.corners
+    order, scores = how.nms.keep(rivals, found.scores, found.classes, how.most, how.threshold)
     kept = found.take(order)
     return Found(kept.boxes, scores, kept.classes, kept.rows, kept.priors)
 

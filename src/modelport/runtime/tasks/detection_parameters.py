@@ -31,16 +31,21 @@ class HeadParameters(Parameters):
         counts: how many rows are filled, where a model says it.
         selected: rows (batch, class, place) of ONNX's NonMaxSuppression: nothing else is looked at.
         code: what the numbers of a box mean. `xyxy`, `xywh`, `cxcywh` are places; `ltrb` distances to
-            a point; `deltas`, `yolov3`, `yolov5`, `centre_size` relative to priors.
+            a point; `deltas`, `linear`, `yolov3`, `yolov5`, `centre_size`, `edges` are relative to
+            priors.
         normalised: whether places are shares of the tensor's sides, not pixels.
         vertical_first: whether y stands before x, and heights before widths.
         bins: of a distribution over distances, whose mean is meant; 0 where there is none.
-        variances: that deltas are multiplied by.
+        variances: that deltas and linear numbers are multiplied by.
         limit: the largest exponent in deltas.
         unit: of distances and plain sides.
         priors: what the numbers are relative to.
         size: height and width of the tensor, where nothing else tells: where feeds are no pictures.
         clip: whether boxes are cut off at the edges of the tensor before the NMS.
+        counting: what corners in the picture are. `edges`: places. `pixels`: the first and the last pixel
+            of a box, counted from 1, and priors are brought down to whole pixels: as in MATLAB, and so
+            in MTCNN.
+        beyond: whether boxes may reach out of the picture; else they are cut off at its edges.
         activation: of class scores.
         objectness_activation: of the objectness.
         background: which column of the scores is no class.
@@ -53,6 +58,8 @@ class HeadParameters(Parameters):
         candidates_of: whether that many of `all`, of each `level` or of each `class`.
         nms: how overlapping boxes are thinned out; None where the model has done it, or needs none.
         most: objects in a result.
+        with_priors: whether each object keeps the prior it was found at, for a pipeline that joins
+            several results by these.
     """
 
     arrangement: Arrangement = "rows"
@@ -73,6 +80,8 @@ class HeadParameters(Parameters):
     priors: PriorGrid | None = None
     size: tuple[PositiveInt, PositiveInt] | None = None
     clip: bool = False
+    counting: Literal["edges", "pixels"] = "edges"
+    beyond: bool = False
 
     activation: Activation = "none"
     objectness_activation: Literal["none", "sigmoid"] = "none"
@@ -86,6 +95,7 @@ class HeadParameters(Parameters):
     candidates_of: Literal["all", "level", "class"] = "all"
     nms: Nms | None = None
     most: PositiveInt = 100
+    with_priors: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -100,6 +110,9 @@ class HeadParameters(Parameters):
     def _whole(self) -> HeadParameters:
         if self.code in RELATIVE and self.priors is None:
             raise ValueError(f"the code {self.code} needs priors")
+        by_priors = self.nms is not None and self.nms.by == "priors"
+        if (self.with_priors or by_priors) and self.priors is None:
+            raise ValueError("there are no priors to keep, or to thin boxes out by")
         if self.peaks and self.peaks % 2 == 0:
             raise ValueError("peaks is the odd side of a square")
         return self

@@ -30,7 +30,16 @@ from modelport.runtime.tasks.dense_presets import (
     yolov8_raw,
     yolox,
 )
-from modelport.runtime.tasks.face_presets import centerface, retinaface, scrfd, yunet
+from modelport.runtime.tasks.face_presets import (
+    blazeface,
+    centerface,
+    mtcnn_faces,
+    mtcnn_refined,
+    mtcnn_windows,
+    retinaface,
+    scrfd,
+    yunet,
+)
 from modelport.runtime.tasks.finished_presets import (
     deformable_detr,
     detr,
@@ -54,7 +63,8 @@ _FUNCTIONS: tuple[Callable[..., Values], ...] = (
     yolox, yolov5, yolov5_raw, yolov3, yolov8, yolov8_raw, rtmdet, nanodet, fcos, retinanet, ssd,
     centernet, detr, deformable_detr, end_to_end, torchvision, mmdeploy, tensorflow, tensorrt_nms,
     onnx_nms, paddle, yolov8_seg, yolov5_seg, torchvision_masks, mmdeploy_masks,
-    centerface, retinaface, scrfd, yunet, yolov8_obb, rtmdet_rotated,
+    blazeface, centerface, mtcnn_windows, mtcnn_refined, mtcnn_faces, retinaface, scrfd, yunet, yolov8_obb,
+    rtmdet_rotated,
 )  # fmt: skip
 PRESETS: dict[str, Callable[..., Values]] = {each.__name__: each for each in _FUNCTIONS}
 

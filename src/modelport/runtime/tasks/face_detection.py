@@ -11,7 +11,7 @@ from PIL import Image
 from modelport.errors import FeedsError
 from modelport.runtime.tasks.base import Context, Parameters, Result, Task
 from modelport.runtime.tasks.boxes import FAR, centres_of_corners
-from modelport.runtime.tasks.detection import Box, boxes_in_picture
+from modelport.runtime.tasks.detection import Box, boxes_in_picture, priors_in_picture
 from modelport.runtime.tasks.detection_head import Found, extras, find
 from modelport.runtime.tasks.detection_parameters import HeadParameters
 from modelport.runtime.tasks.head_parts import Part
@@ -31,6 +31,8 @@ class Landmarks(Parameters):
             cell; `deltas` in sides of the prior; `box` in sides of the box, from its left and top.
         variance: that deltas are multiplied by.
         vertical_first: whether y stands before x.
+        apart: whether the one of x and y stands for all places before the other one; else place by
+            place.
         names: of the places.
     """
 
@@ -38,6 +40,7 @@ class Landmarks(Parameters):
     code: Literal["pixels", "shares", "strides", "deltas", "box"] = "pixels"
     variance: float = 1.0
     vertical_first: bool = False
+    apart: bool = False
     names: tuple[str, ...] = FIVE
 
 
@@ -58,11 +61,13 @@ class Face:
     Attributes:
         box: left, top, right, bottom in pixels of the picture.
         landmarks: x and y by name, in pixels of the picture; they may lie beyond its edges.
+        prior: the box that the model looked at when it found this one, where `with_priors` keeps it.
     """
 
     box: Box
     score: float
     landmarks: dict[str, tuple[float, float]]
+    prior: Box | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -101,6 +106,7 @@ class FaceDetectionTask(Task[FaceParameters, Faces]):
     name: ClassVar[str] = "face_detection"
     summary: ClassVar[str] = "faces with their boxes and landmarks"
     Parameters: ClassVar[type[FaceParameters]] = FaceParameters
+    holds: ClassVar[type[Result] | None] = Faces
 
     def decode(self, outputs: Outputs, context: Context[FaceParameters]) -> Faces:
         found = find(outputs, context)
@@ -108,15 +114,17 @@ class FaceDetectionTask(Task[FaceParameters, Faces]):
         names = () if how is None else how.names
         points = np.zeros((len(found), 0, 2)) if how is None else _placed(outputs, context, found)
         boxes = boxes_in_picture(found.boxes, context).tolist()
-        triples = zip(boxes, found.scores.tolist(), points.tolist(), strict=True)
+        priors = priors_in_picture(found, context)
+        parts = zip(boxes, found.scores.tolist(), points.tolist(), priors, strict=True)
         return Faces(
             tuple(
                 Face(
                     (box[0], box[1], box[2], box[3]),
                     score,
                     {name: (x, y) for name, (x, y) in zip(names, places, strict=True)},
+                    prior,
                 )
-                for box, score, places in triples
+                for box, score, places, prior in parts
             )
         )
 
@@ -146,7 +154,11 @@ def _placed(outputs: Outputs, context: Context[FaceParameters], found: Found) ->
             f"The model gives {numbers.shape[1]} numbers for the landmarks of a face",
             expected=f"{2 * len(how.names)}, two for each of {', '.join(how.names)}",
         )
-    pairs = numbers.reshape(len(numbers), -1, 2)
+    count = len(how.names)
+    if how.apart:
+        pairs = numbers.reshape(len(numbers), 2, count).swapaxes(1, 2)
+    else:
+        pairs = numbers.reshape(len(numbers), count, 2)
     if how.vertical_first:
         pairs = pairs[:, :, ::-1]
     points = _in_tensor(pairs, how, found, context).clip(-FAR, FAR)

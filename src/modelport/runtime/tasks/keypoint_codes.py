@@ -41,6 +41,23 @@ def from_simcc(across: Array, down: Array, split: float, joint: str) -> tuple[Ar
     return places, tops.min(-1) if joint == "least" else tops.mean(-1)
 
 
+def in_rows(given: Array, dimensions: int | None) -> Array:
+    """Numbers that all stand in one row as 1 x keypoints x dimensions.
+
+    Raises:
+        FeedsError: where the batch is not one, or they are no multiple.
+    """
+    if dimensions is None:
+        return given
+    if len(given) != 1 or given.size % dimensions:
+        raise FeedsError(
+            f"An output has shape {list(given.shape)}",
+            expected=f"a batch of one, with {dimensions} numbers to a keypoint by the parameters",
+            hint=TENSORS,
+        )
+    return given.reshape(1, -1, dimensions)
+
+
 def from_numbers(
     given: Array, extra: Array | None, tensor: tuple[int, int], normalised: bool, confidence: str
 ) -> tuple[Array, Array]:

@@ -23,6 +23,10 @@ class Nms(Parameters):
 
     Attributes:
         iou: a box goes where it overlaps a better one by more than this: shared area over joint area.
+        over: what the shared area is divided by: the `union` of both boxes, or the `smaller` one, which
+            also takes away a box inside a larger one.
+        by: what overlaps: the `boxes`, or the `priors` they were found at, before these were moved
+            (MTCNN).
         agnostic: whether boxes of different classes compete.
         soft: instead of taking a box away, lower its score: `linear` by the overlap where that is
             more than `iou`, `gaussian` always (Bodla et al., Soft-NMS, 2017).
@@ -30,6 +34,8 @@ class Nms(Parameters):
     """
 
     iou: float = Field(0.5, ge=0, le=1)
+    over: Literal["union", "smaller"] = "union"
+    by: Literal["boxes", "priors"] = "boxes"
     agnostic: bool = False
     soft: Literal["no", "linear", "gaussian"] = "no"
     sigma: PositiveFloat = 0.5
@@ -40,11 +46,12 @@ class Nms(Parameters):
         """Indices of the boxes that stay, best first, and their scores.
 
         Args:
-            boxes: N x 4, corners.
+            boxes: N x 4, corners of what `by` says.
             most: how many may stay; None for all.
             threshold: what soft scores may not fall below.
         """
         groups = None if self.agnostic else classes
+        smaller = self.over == "smaller"
         if self.soft != "no":
             return soft_nms(
                 boxes,
@@ -54,8 +61,9 @@ class Nms(Parameters):
                 most=most,
                 threshold=threshold,
                 sigma=self.sigma if self.soft == "gaussian" else None,
+                smaller=smaller,
             )
-        kept = nms(boxes, scores, self.iou, classes=groups, most=most)
+        kept = nms(boxes, scores, self.iou, classes=groups, most=most, smaller=smaller)
         return kept, scores[kept]
 
 
@@ -66,6 +74,7 @@ def nms(
     *,
     classes: Array | None = None,
     most: int | None = None,
+    smaller: bool = False,
 ) -> Array:
     """Indices of the boxes that no better box overlaps by more than `iou`, best first.
 
@@ -77,6 +86,7 @@ def nms(
         scores: N.
         classes: N numbers; only boxes of the same class compete. None where all do.
         most: the search ends when so many stay.
+        smaller: whether the shared area counts as a share of the smaller box, not of both together.
     """
     order = np.argsort(-scores, kind="stable")
     sorted_boxes = boxes[order]
@@ -86,7 +96,7 @@ def nms(
     left, kept, count = np.arange(len(order)), [np.empty(0, np.intp)], 0
     while len(left) and (most is None or count < most):
         head, tail = left[:BLOCK], left[BLOCK:]
-        over = _rivals(sides, sizes, groups, head, left, least)
+        over = _rivals(sides, sizes, groups, head, left, least, smaller)
         alive = _settled(over[:, : len(head)])
         kept.append(head[alive])
         count += len(kept[-1])
@@ -101,7 +111,13 @@ def _least_more(bound: float, dtype: np.dtype[Any]) -> Any:
 
 
 def _rivals(
-    sides: Array, sizes: Array, groups: Array | None, head: Array, left: Array, least: float
+    sides: Array,
+    sizes: Array,
+    groups: Array | None,
+    head: Array,
+    left: Array,
+    least: float,
+    smaller: bool,
 ) -> Array:
     """Whether each box of the head and each of those left overlap by `least` or more.
 
@@ -113,7 +129,9 @@ def _rivals(
     if groups is not None:
         near &= groups[head][:, None] == groups[left]
     if np.count_nonzero(near) * SPARSE > near.size:
-        over = overlaps_of_sides(sides[:, head], sizes[head], sides[:, left], sizes[left])
+        over = overlaps_of_sides(
+            sides[:, head], sizes[head], sides[:, left], sizes[left], smaller=smaller
+        )
         return np.asarray((over >= least) & near)
     row, column = np.divmod(np.flatnonzero(near), len(left))
     some, others = head[row], left[column]
@@ -121,8 +139,10 @@ def _rivals(
     high = np.minimum(bottom[some], bottom[others]) - np.maximum(top[some], top[others])
     wide = np.minimum(end[some], end[others]) - np.maximum(start[some], start[others])
     shared = np.maximum(wide, 0) * np.maximum(high, 0)
+    one, other = sizes[some], sizes[others]
+    whole = np.minimum(one, other) if smaller else one + other - shared
     with np.errstate(divide="ignore", invalid="ignore"):
-        near[row, column] = shared / (sizes[some] + sizes[others] - shared) >= least
+        near[row, column] = shared / whole >= least
     return np.asarray(near)
 
 
@@ -147,11 +167,12 @@ def soft_nms(
     most: int | None = None,
     threshold: float = 0.0,
     sigma: float | None = None,
+    smaller: bool = False,
 ) -> tuple[Array, Array]:
     """Lowers scores instead of taking boxes away (Bodla et al., Soft-NMS, 2017).
 
     Args:
-        boxes, scores, classes, most: as for `nms`.
+        boxes, scores, classes, most, smaller: as for `nms`.
         iou: overlaps up to this cost nothing, without a `sigma`.
         threshold: boxes at or below it go.
         sigma: of the Gaussian; None lowers linearly.
@@ -170,7 +191,8 @@ def soft_nms(
         kept.append(best)
         found.append(float(values[best]))
         left = np.delete(left, place)
-        shared = np.nan_to_num(overlaps(boxes[best : best + 1], boxes[left])[0].astype(np.float64))
+        over = overlaps(boxes[best : best + 1], boxes[left], smaller=smaller)[0]
+        shared = np.nan_to_num(over.astype(np.float64))
         if classes is not None:
             shared[classes[left] != classes[best]] = 0
         if sigma is None:

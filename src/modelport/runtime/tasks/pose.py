@@ -18,6 +18,7 @@ from modelport.runtime.tasks.keypoint_codes import (
     chosen,
     from_numbers,
     from_simcc,
+    in_rows,
 )
 from modelport.runtime.tasks.reading import not_nan, of_shape, output_named
 from modelport.runtime.tasks.sheet import Sheet, colour_of
@@ -104,6 +105,8 @@ class PoseParameters(Parameters):
     split: simcc: bins to a pixel.
     joint: simcc: a score is the `least` (MMPose) or the `mean` of both axes'.
     normalised: numbers: whether they are 0..1 over the tensor; else pixels.
+    dimensions: numbers: how many there are to a keypoint where they all stand in one row, whatever the
+        axes of the output (MediaPipe); None where its last axis is that of a keypoint, or has pairs.
     confidence: numbers: what follows x and y, or is the second output: `none`, a `score`, or the
         spread of the distribution, `sigma` (RLE) or `sigma_logits` (before its sigmoid).
     parts: rows: the columns from left to right; several outputs stand side by side.
@@ -130,6 +133,7 @@ class PoseParameters(Parameters):
     split: PositiveFloat = 2.0
     joint: Literal["least", "mean"] = "least"
     normalised: bool = True
+    dimensions: int | None = Field(default=None, ge=2)
     confidence: Literal["none", "score", "sigma", "sigma_logits"] = "none"
     parts: tuple[Part, ...] = ("box", "scores", "points")
     classes: PositiveInt = 1
@@ -211,8 +215,9 @@ def _alone(given: list[Array], context: Context[PoseParameters]) -> Posed:
         places, scores = from_simcc(given[0], given[1], wanted.split, wanted.joint)
     else:
         extra = given[1] if len(given) > 1 and wanted.confidence != "none" else None
+        rows = in_rows(given[0], wanted.dimensions)
         places, scores = from_numbers(
-            given[0], extra, tensor or (1, 1), wanted.normalised, wanted.confidence
+            rows, extra, tensor or (1, 1), wanted.normalised, wanted.confidence
         )
     points = _in_picture(places, wanted.origin or "middle", context.placement)
     return Posed(points, scores.astype(np.float64), float(scores.mean()) if len(scores) else 0.0)

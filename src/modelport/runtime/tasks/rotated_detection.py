@@ -26,7 +26,7 @@ from modelport.runtime.tasks.sheet import Sheet, colour_of
 from modelport.types import Array, Outputs
 
 _ALL = 2**31 - 1
-_CENTRED = ("cxcywh", "deltas", "yolov3", "yolov5", "centre_size")
+_CENTRED = ("cxcywh", "deltas", "linear", "yolov3", "yolov5", "centre_size")
 
 
 class Angle(Parameters):

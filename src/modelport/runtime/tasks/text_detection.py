@@ -98,6 +98,7 @@ class TextDetectionTask(Task[TextDetectionParameters, TextLines]):
     """Source: Liao et al., Real-time scene text detection with differentiable binarization, AAAI 2020."""
 
     name: ClassVar[str] = "text_detection"
+    holds: ClassVar[type[Result] | None] = TextLines
     summary: ClassVar[str] = "lines of text as quads"
     Parameters: ClassVar[type[Parameters]] = TextDetectionParameters
 

@@ -17,20 +17,20 @@ from pydantic import ValidationError
 from modelport.errors import BundleFormatError, ModelportError
 from modelport.registry import Registry
 from modelport.runtime.transforms.base import Preprocessor, ReadFile, Transform
-from modelport.runtime.transforms.clip import Frames
-from modelport.runtime.transforms.geometry import CenterCrop, Resize
-from modelport.runtime.transforms.image import Decode
-from modelport.runtime.transforms.letterbox import Letterbox
-from modelport.runtime.transforms.multiples import ResizeToMultiple
-from modelport.runtime.transforms.padding import Crop, Pad
-from modelport.runtime.transforms.resampling import Interpolation
-from modelport.runtime.transforms.tensor import Layout, Normalize
-from modelport.runtime.transforms.text_line import TextLine
 
 if TYPE_CHECKING:
+    from modelport.runtime.transforms.clip import Frames
+    from modelport.runtime.transforms.geometry import CenterCrop, Resize
+    from modelport.runtime.transforms.image import Decode
+    from modelport.runtime.transforms.letterbox import Letterbox
+    from modelport.runtime.transforms.multiples import ResizeToMultiple
+    from modelport.runtime.transforms.padding import Crop, Pad
+    from modelport.runtime.transforms.resampling import Interpolation
     from modelport.runtime.transforms.sound import SoundLayout, Standardize, Waveform, Windows
     from modelport.runtime.transforms.spectrum import Mel, Spectrogram
+    from modelport.runtime.transforms.tensor import Layout, Normalize
     from modelport.runtime.transforms.text import Tokenize
+    from modelport.runtime.transforms.text_line import TextLine
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -61,22 +61,38 @@ __all__ = [
     "preprocessor",
 ]
 
-_LATER = {
+_WHERE = {
+    "CenterCrop": "geometry",
+    "Crop": "padding",
+    "Decode": "image",
+    "Frames": "clip",
+    "Layout": "tensor",
+    "Letterbox": "letterbox",
     "Mel": "spectrum",
+    "Normalize": "tensor",
+    "Pad": "padding",
+    "Resize": "geometry",
+    "ResizeToMultiple": "multiples",
     "SoundLayout": "sound",
     "Spectrogram": "spectrum",
     "Standardize": "sound",
+    "TextLine": "text_line",
     "Tokenize": "text",
     "Waveform": "sound",
     "Windows": "sound",
 }
-"""Imported when somebody asks: most models look at pictures, and are loaded sooner without."""
+"""Imported when somebody asks: a model needs few of them, and is loaded sooner without the rest."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
+    if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    globals()[name] = found = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 TRANSFORMS: Registry[type[Transform]] = Registry(
@@ -131,6 +147,10 @@ def imagenet(
 
     `draft` lets large JPEGs be decoded at a fraction of their size; see `Decode`.
     """
+    from modelport.runtime.transforms.geometry import CenterCrop, Resize
+    from modelport.runtime.transforms.image import Decode
+    from modelport.runtime.transforms.tensor import Layout, Normalize
+
     return [
         Decode(draft=draft),
         Resize(size=resize, interpolation=interpolation),

@@ -21,9 +21,9 @@ class Resize(Framed):
         edge: which edge that length is of.
         limit: the longer edge is at most so long, and the shorter one then gives way.
         only: `shrink` leaves smaller pictures as they are, `enlarge` larger ones.
-        interpolation: library and method. The two libraries differ: PIL widens its filter when it
+        interpolation: library and method. The libraries differ: PIL widens its filter when it
             shrinks (antialiasing), OpenCV's linear and cubic do not, so neither can stand in for the
-            other.
+            other; `torch.area` is torch's `interpolate(mode="area")`.
         rounding: of the other edge: `floor` as torchvision and MMPretrain's `ResizeEdge`, `nearest` as
             MMCV's `Resize(keep_ratio=True)`.
         limit_rounding: of the shorter edge where the limit holds (`half-even` in DETR); None rounds it as

@@ -13,13 +13,15 @@ import numpy as np
 from PIL import Image
 
 from modelport.errors import DataError
-from modelport.runtime.placement import Sides, shifting
+from modelport.runtime.placement import Sides, scaling, shifting
 from modelport.runtime.transforms.frames import Fill, Frame
 from modelport.runtime.transforms.warping import Sampling, check_sides, from_index, warp
 from modelport.types import Array
 
 Cut = tuple[Image.Image, Array]
 """A part of a picture, and the 3 x 3 matrix from places of the picture to places of the part."""
+
+Edges = Literal["touched", "floor"]
 
 Places = Array | Sequence[float] | Sequence[Sequence[float]]
 
@@ -32,8 +34,10 @@ def crop_box(
     square: bool = False,
     clip: bool = True,
     fill: Fill = 0,
+    edges: Edges = "touched",
+    nominal: bool = False,
 ) -> Cut:
-    """All pixels that a box touches, none of them changed.
+    """The pixels of a box, none of them changed.
 
     Args:
         box: left, top, right, bottom in the picture.
@@ -42,20 +46,27 @@ def crop_box(
         clip: whether it ends where the picture ends; else the rest is filled. At least one pixel is
             left of it.
         fill: what is outside the picture.
+        edges: which pixels are whole in it: all that it touches; or from the left and upper edge rounded
+            down to the right and lower one, that are rounded down, too (`floor`).
+        nominal: whether places are counted as if what is cut out were exactly the box, though it was
+            brought to whole pixels and ends at the edges of the picture: as MTCNN counts.
 
     Raises:
-        DataError: where the box holds no numbers, or is far too large.
+        DataError: where the box holds no numbers, or is far too large; or has no area and is `nominal`.
     """
-    left, top, right, bottom = _grown(_numbers(box, (4,)), scale, square=square)
-    edges = np.array([np.floor(left), np.floor(top), np.ceil(right), np.ceil(bottom)])
+    grown = _grown(_numbers(box, (4,)), scale, square=square)
+    whole = np.floor(grown)
+    if edges == "touched":
+        whole[2:] = np.ceil(grown[2:])
     if clip:
         width, height = image.size
-        edges = edges.clip(0, [width - 1, height - 1, width, height])
-    edges[2:] = np.maximum(edges[2:], edges[:2] + 1)
-    first, upper, last, lower = (int(edge) for edge in edges)
-    check_sides((last - first, lower - upper))
-    frame = Frame(image.size, (first, upper, last, lower), fill=fill)
-    return frame.apply(image), shifting(-first, -upper)
+        whole = whole.clip(0, [width - 1, height - 1, width, height])
+    whole[2:] = np.maximum(whole[2:], whole[:2] + 1)
+    first, upper, last, lower = (int(edge) for edge in whole)
+    sides = (last - first, lower - upper)
+    check_sides(sides)
+    part = Frame(image.size, (first, upper, last, lower), fill=fill).apply(image)
+    return part, _onto(grown, sides) if nominal else shifting(-first, -upper)
 
 
 def crop_quad(
@@ -132,6 +143,14 @@ def warp_box(
     )
     matrix = from_index(middle @ shifting(-(left + right) / 2, -(top + bottom) / 2))
     return warp(image, matrix, (wide, high), interpolation=interpolation, fill=fill), matrix
+
+
+def _onto(box: Array, sides: Sides) -> Array:
+    """The matrix that brings a box to a picture with these sides, all of it."""
+    left, top, right, bottom = box.tolist()
+    if not (left < right and top < bottom):
+        raise DataError(f"The box {_said(box)} has no area", expected="left < right, top < bottom")
+    return scaling((right - left, bottom - top), sides) @ shifting(-left, -top)
 
 
 def _grown(box: Array, scale: float, *, square: bool) -> Array:

@@ -1,4 +1,4 @@
-"""Resizes pictures as PIL and OpenCV do, whole or only the part that is wanted."""
+"""Resizes pictures as PIL, OpenCV and torch do, whole or only the part that is wanted."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from modelport.errors import EngineUnavailableError
+from modelport.runtime.transforms.averaging import averaged
 from modelport.types import Array
 
 Interpolation = Literal[
@@ -27,6 +28,7 @@ Interpolation = Literal[
     "opencv.cubic",
     "opencv.area",
     "opencv.lanczos4",
+    "torch.area",
 ]
 
 _PIL = {
@@ -72,7 +74,7 @@ def resample_part(
     if image.size == size:
         return image if window == whole else image.crop(window)
     library, method = interpolation.split(".")
-    if library == "opencv":
+    if library != "pil":
         return Image.fromarray(part_pixels(image, interpolation, size, window))
     if _is_separable(image, method, size):
         return _pil_part(image, method, size, window)
@@ -83,12 +85,16 @@ def resample_part(
 def part_pixels(
     image: Image.Image, interpolation: str, size: tuple[int, int], window: Window
 ) -> Array:
-    """The same as an array of height x width[ x channels], which OpenCV's methods make at once."""
+    """The same as an array of height x width[ x channels], which all methods but PIL's make at once."""
     library, method = interpolation.split(".")
-    if library != "opencv" or image.size == size:
+    if library == "pil" or image.size == size:
         return np.asarray(resample_part(image, interpolation, size, window))
     left, top, right, bottom = window
-    return _opencv_resize(np.asarray(image), size, method)[top:bottom, left:right]
+    if library == "torch":
+        whole = averaged(np.asarray(image), size)
+    else:
+        whole = _opencv_resize(np.asarray(image), size, method)
+    return whole[top:bottom, left:right]
 
 
 def _is_separable(image: Image.Image, method: str, size: tuple[int, int]) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from modelport.errors import BundleError, BundleFormatError
 from modelport.runtime.foreign.base import Model
 from modelport.runtime.foreign.folder import Fields, Folder
-from modelport.runtime.foreign.networks import onnx_model, openvino_model
+from modelport.runtime.foreign.networks import ncnn_model, onnx_model, openvino_model
 
 OPERATORS = "mmdeploy"
 """The domain of MMDeploy's own operators, which are in a library of its installation."""
@@ -15,7 +15,6 @@ OPERATORS = "mmdeploy"
 _ELSEWHERE = {
     "tensorrt": "runs only on the kind of GPU and with the TensorRT that it was built with",
     "pplnn": "is for PPLNN, which modelport does not run",
-    "ncnn": "is an ncnn network with MMDeploy's names of blobs, which modelport does not run",
     "snpe": "is for Qualcomm's SNPE, which runs on its devices",
     "ascend": "is for Ascend devices",
     "rknn": "is for Rockchip's NPUs",
@@ -25,6 +24,8 @@ _ELSEWHERE = {
     "vacc": "is for Vastai's devices",
 }
 """Why networks of other backends are not opened."""
+
+_OF_TWO_FILES = {"openvino": openvino_model, "ncnn": ncnn_model}
 
 _ENDINGS = {".onnx": "onnxruntime", ".xml": "openvino", ".engine": "tensorrt", ".param": "ncnn"}
 
@@ -44,13 +45,13 @@ def network(folder: Folder, deploy: Fields, net: Fields) -> tuple[Model, list[st
         model, found = onnx_model(folder.file(file), precision)
         if OPERATORS in found.domains:
             raise _own_operators(folder, file)
-    elif backend == "openvino":
-        model = openvino_model(folder, file, entry.text("weights"), precision)
+    elif backend in _OF_TWO_FILES:
+        model = _OF_TWO_FILES[backend](folder, file, entry.text("weights"), precision)
     else:
         reason = _ELSEWHERE.get(backend, "is for a backend that modelport does not know")
         raise BundleError(
             f"{folder.path}: {file} {reason} (backend {backend})",
-            expected="a network for onnxruntime or openvino",
+            expected="a network for onnxruntime, openvino or ncnn",
             hint="Convert the model with MMDeploy for ONNX Runtime, and open that folder",
         )
     return _renamed(model, net), []
@@ -87,7 +88,7 @@ def _renamed(model: Model, net: Fields) -> Model:
     ]
     if outputs == [spec.name for spec in model.signature.outputs]:
         return model
-    if model.engine == "openvino":  # it goes by place, ONNX Runtime by name
+    if model.engine in _OF_TWO_FILES:  # they go by place, ONNX Runtime by name
         specs = zip(outputs, model.signature.outputs, strict=True)
         named = tuple(replace(spec, name=name) for name, spec in specs)
         return replace(model, signature=replace(model.signature, outputs=named))

@@ -1,4 +1,4 @@
-"""What the exporters of Ultralytics write: ONNX files with metadata, and folders for OpenVINO.
+"""What the exporters of Ultralytics write: ONNX files with metadata, and folders for OpenVINO and ncnn.
 
 Only the form of these files is used here, which is documented; no code of theirs.
 """
@@ -11,7 +11,7 @@ from typing import ClassVar
 from modelport.errors import BundleError, BundleFormatError
 from modelport.runtime.foreign.base import ForeignBundle, Meaning, Model, Opener
 from modelport.runtime.foreign.folder import Folder
-from modelport.runtime.foreign.networks import onnx_model, openvino_model
+from modelport.runtime.foreign.networks import ncnn_model, onnx_model, openvino_model
 from modelport.runtime.foreign.onnx_file import read_onnx
 from modelport.runtime.foreign.ultralytics.metadata import (
     YAML_NAME,
@@ -21,18 +21,22 @@ from modelport.runtime.foreign.ultralytics.metadata import (
 )
 from modelport.runtime.foreign.ultralytics.tasks import task_of, transforms_of
 
+TOOLKIT = "Ultralytics"
+
 KEYS = ("names", "stride")
 """Metadata that every export has since the first ones of YOLOv5."""
 
 
 class UltralyticsOpener(Opener):
     name: ClassVar[str] = "ultralytics"
-    summary: ClassVar[str] = "an export of Ultralytics for ONNX or OpenVINO"
-    marks: ClassVar[str] = f"an ONNX file with their metadata, or {YAML_NAME} and an .xml file"
+    summary: ClassVar[str] = "an export of Ultralytics for ONNX, OpenVINO or ncnn"
+    marks: ClassVar[str] = (
+        f"an ONNX file with their metadata, or {YAML_NAME} and an .xml or .ncnn.param file"
+    )
 
     def claims(self, path: Path) -> bool:
         if path.is_dir():
-            return (path / YAML_NAME).exists() and any(path.glob("*.xml"))
+            return (path / YAML_NAME).exists() and bool(_networks(Folder(path, TOOLKIT)))
         if path.suffix.lower() != ".onnx" or not path.is_file():
             return False
         try:
@@ -64,11 +68,18 @@ def _file(path: Path) -> tuple[Model, Metadata]:
 
 
 def _network(path: Path) -> tuple[Model, Metadata]:
-    folder = Folder(path, "Ultralytics")
-    names = folder.names("*.xml")
+    folder = Folder(path, TOOLKIT)
+    names = _networks(folder)
     if len(names) != 1:
         raise BundleFormatError(
-            f"{path} has the networks {', '.join(names)}", expected="a single .xml file"
+            f"{path} has the networks {', '.join(names)}",
+            expected="a single .xml or .ncnn.param file",
         )
-    weights = f"{names[0].removesuffix('.xml')}.bin"
-    return openvino_model(folder, names[0], weights), from_yaml(folder)
+    (name,) = names
+    weights = f"{name.rpartition('.')[0]}.bin"
+    opened = openvino_model if name.endswith(".xml") else ncnn_model
+    return opened(folder, name, weights), from_yaml(folder)
+
+
+def _networks(folder: Folder) -> list[str]:
+    return [*folder.names("*.xml"), *folder.names("*.ncnn.param")]
