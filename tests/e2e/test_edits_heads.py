@@ -140,6 +140,60 @@ def test_argmax(last: bool, tmp_path: Path) -> None:
         assert (mine.labels != theirs.labels).mean() < 0.01
 
 
+class Enlarging(nn.Module):
+    """Scores of a coarse grid, enlarged as most segmenters do at their end."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.net = nn.Conv2d(3, 5, 7, stride=4, padding=3)
+        self.how = {"mode": "bilinear", **how}
+
+    def forward(self, image: Tensor) -> Tensor:
+        return nn.functional.interpolate(self.net(image), image.shape[2:], **self.how)
+
+
+def segmenter(model: nn.Module, **parameters: Any) -> modelport.Source:
+    return modelport.Source(
+        model.eval(), inputs=f"image=1x3x{SIDE}x{SIDE}", transforms=STEPS,
+        task="semantic_segmentation", parameters=parameters,
+    )  # fmt: skip
+
+
+def test_resize(tmp_path: Path) -> None:
+    source = segmenter(Enlarging())
+    plain, made = deployed(tmp_path, source), deployed(tmp_path, source, "strip_resize")
+    assert "Resize" in operators(plain)
+    assert "Resize" not in operators(made)
+    assert made.signature.outputs[0].shape == (1, 5, SIDE // 4, SIDE // 4)
+    with (
+        modelport.load(plain.path, threads=1) as one,
+        modelport.load(made.path, threads=1) as other,
+    ):
+        for side, most in (((SIDE, SIDE), 0.001), ((90, 70), 0.02), ((200, 130), 0.02)):
+            for seed in range(3):
+                mine, theirs = (each(picture(seed, side)) for each in (one, other))
+                assert len(mine.classes) > 1
+                assert mine.labels.shape == theirs.labels.shape == side[::-1]
+                assert (mine.labels != theirs.labels).mean() < most
+
+
+@pytest.mark.parametrize(
+    ("how", "parameters", "reason"),
+    [
+        ({"align_corners": True}, {}, "and not linear and half_pixel"),
+        ({"mode": "nearest"}, {}, "has mode=nearest"),
+        ({}, {"resize": "labels"}, "does not enlarge the scores as the Resize does"),
+        ({}, {"gives": "labels"}, "set gives=scores, or strip_argmax first"),
+    ],
+)
+def test_resizes_that_stay(
+    how: dict[str, Any], parameters: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=reason):
+        deployed(tmp_path, segmenter(Enlarging(**how), **parameters), "strip_resize")
+
+
 @pytest.mark.parametrize(
     ("edit", "changes", "reason"),
     [

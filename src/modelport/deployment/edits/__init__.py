@@ -13,6 +13,7 @@ EDITS: Registry[Edit] = Registry(
         "pixels_in": "modelport.deployment.edits.pixels_in:PixelsIn",
         "strip_activation": "modelport.deployment.edits.strip_activation:StripActivation",
         "strip_argmax": "modelport.deployment.edits.strip_argmax:StripArgmax",
+        "strip_resize": "modelport.deployment.edits.strip_resize:StripResize",
         "strip_sigmoid": "modelport.deployment.edits.strip_sigmoid:StripSigmoid",
         "strip_transpose": "modelport.deployment.edits.strip_transpose:StripTranspose",
     },
