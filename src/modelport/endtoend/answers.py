@@ -10,6 +10,12 @@ import numpy as np
 
 from modelport.endtoend.canvas import Canvas
 from modelport.endtoend.detecting import detected, undetectable
+from modelport.endtoend.segmenting import (
+    expected_labels,
+    labels_differ,
+    segmented,
+    unsegmentable,
+)
 from modelport.frontends.network import Tensor
 from modelport.runtime.tasks.base import Result
 from modelport.runtime.tasks.boxes import overlaps
@@ -142,6 +148,7 @@ def _has(objects: Outputs, box: Array, score: float, index: int) -> bool:
 
 ANSWERS: dict[str, Answer] = {
     "detection": Answer(detected, _expected_objects, _objects_differ, undetectable),
+    "semantic_segmentation": Answer(segmented, expected_labels, labels_differ, unsegmentable),
     "tensors": Answer(_tensors, _expected_tensors, _tensors_differ),
     "classification": Answer(_classification, _expected_classes, _classes_differ),
 }

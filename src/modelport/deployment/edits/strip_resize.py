@@ -70,7 +70,7 @@ def _resize_problem(node: ir.Node) -> str | None:
     attributes = node.attributes
     mode = attributes.get_string("mode", "nearest")
     where = attributes.get_string("coordinate_transformation_mode", "half_pixel")
-    if mode != "linear" or where not in HALF_PIXEL or attributes.get_int("antialias", 0):
+    if mode != "linear" or where not in HALF_PIXEL or attributes.get_int("antialias"):
         return f"its Resize has mode={mode} and {where}, and not linear and half_pixel"
     return None
 
