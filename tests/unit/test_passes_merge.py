@@ -157,6 +157,32 @@ def test_reshapes(body: str, gives: int, left: list[str]) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        ("a = Transpose <perm = [0, 3, 1, 2]> (r)\ny = Reshape (a, lines)", ["Reshape"]),
+        ("a = Reshape (r, lines)\ny = Transpose <perm = [1, 0]> (a)", ["Reshape", "Transpose"]),
+        ("a = Reshape (r, column)\ny = Transpose <perm = [1, 0]> (a)", ["Reshape"]),
+        ("a = Transpose <perm = [0, 2, 1, 3]> (r)\nb = Reshape (a, whole)\ny = Neg (b)", ["Neg"]),
+        (
+            "a = Transpose <perm = [1, 3, 0, 2]> (r)\ny = Reshape (a, lines)",
+            ["Transpose", "Reshape"],
+        ),
+    ],
+)
+def test_transposes_that_move_axes_of_one(body: str, left: list[str]) -> None:
+    """Of 2 x 1 x 1 x 6 only the last case, which takes the 6 before the 2, moves elements."""
+    model = graph(
+        f"r = Relu (x)\n{body}", takes="float[2,1,1,6] x",
+        gives=f"float[{'A,B,C,D' if 'whole' in body else 'A,B'}] y",
+        lines=np.array([3, 4]), column=np.array([12, 1]), whole=np.array([2, 1, 1, 6]),
+    )  # fmt: skip
+    PASSES.get("infer_shapes")(model)
+    apply("merge_reshapes", model)
+    PASSES.get("remove_unused")(model)
+    assert [node.op_type for node in model.graph] == ["Relu", *left]
+
+
 def test_a_copied_size_that_is_another_one() -> None:
     """Entry 0 copies N of what is between, but 4 * N of what came before."""
     model = typed(

@@ -10,9 +10,10 @@ After:
     b = x
 
 Exact. Reshape, Flatten, Squeeze and Unsqueeze keep the order of the elements, so only the last shape
-counts. A Reshape takes the first node's input where its target means the same from there: an entry of
-0 copies a size of the input. Another node becomes a Reshape where that is as certain, and nothing else
-reads what lies between. A second node that restores the shape goes away altogether.
+counts; so does a Transpose that moves axes of size 1 alone. A Reshape takes the first node's input where
+its target means the same from there: an entry of 0 copies a size of the input. Another node becomes a
+Reshape where that is as certain, and nothing else reads what lies between. A second node that restores
+the shape goes away altogether.
 """
 
 from __future__ import annotations
@@ -38,10 +39,13 @@ class MergeReshapes(ShapedPass):
     )
 
     def pattern(self, node: ir.Node) -> Sequence[ir.Node] | None:
-        if not is_op(node, *LAYING_OUT):
+        if not node.inputs or not self._lays_out(node):
             return None
-        first = producer(node.inputs[0], *LAYING_OUT)
-        return None if first is None or first.inputs[0] is None else [first, node]
+        first = producer(node.inputs[0], *LAYING_OUT, "Transpose")
+        if first is None or first.inputs[0] is None or not self._lays_out(first):
+            return None
+        both = node.op_type == first.op_type == "Transpose"
+        return None if both else [first, node]  # merge_transposes has those
 
     def check(self, match: Sequence[ir.Node]) -> str | None:
         first, second = match
@@ -67,6 +71,17 @@ class MergeReshapes(ShapedPass):
             target = np.asarray(self._target(first, second), np.int64)
             shape = self.constant(target, f"{second.outputs[0].name}_shape")
             self.replace(match, [self.node("Reshape", [source, shape], for_=[second, first])])
+
+    def _lays_out(self, node: ir.Node) -> bool:
+        return is_op(node, *LAYING_OUT) or (is_op(node, "Transpose") and self._keeps_order(node))
+
+    def _keeps_order(self, node: ir.Node) -> bool:
+        """Whether a Transpose moves axes of size 1 alone."""
+        shape, perm = self.shapes.of(node.inputs[0]), node.attributes.get_ints("perm", ())
+        if shape is None or len(perm) != len(shape):
+            return False
+        kept = [axis for axis in perm if shape[axis] != 1]
+        return kept == sorted(kept)
 
     def _restores(self, first: ir.Node, second: ir.Node) -> bool:
         return self.shapes.same(first.inputs[0], second.outputs[0])
