@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from modelport.errors import DataError, UsageError
 from modelport.runtime.pipeline import Chained, Crops, Part, Turn
 from modelport.runtime.pipeline.cutting import chosen, cut
-from modelport.runtime.pipeline.stages import check_links
+from modelport.runtime.pipeline.stages import Stage, check_links
 from modelport.runtime.pipeline.things import box_of, quad_of, things_of
 from modelport.runtime.tasks.base import Result
 from modelport.runtime.tasks.classification import Classification, ClassScore
@@ -66,7 +66,7 @@ GRAPHS: dict[str, tuple[list[tuple[str, Crops | None]], str]] = {
 def test_stages_that_cannot_be_meant_are_named(case: str) -> None:
     links, said = GRAPHS[case]
     with pytest.raises(UsageError) as caught:
-        check_links(links)
+        check_links([Stage(name, "a bundle", takes) for name, takes in links])
     assert str(caught.value) == said
 
 
