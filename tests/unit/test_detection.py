@@ -416,6 +416,20 @@ def test_boxes_go_back_to_the_picture() -> None:
     np.testing.assert_allclose(decode(shares, given, LABELS, place).boxes, result.boxes)
 
 
+@pytest.mark.parametrize("shape", [(1, 3, 64, 96), (1, 64, 96, 3)])
+def test_what_was_fed_tells_the_size_where_nobody_prepared_a_picture(
+    shape: tuple[int, ...],
+) -> None:
+    """As in the report of a deployment, and after `infer`."""
+    task = TASKS.get("detection")
+    rows = np.random.default_rng(3).uniform(0.3, 1, (1, 126, 8)).astype(np.float32)
+    fed = {"image": np.zeros(shape, np.float32)}
+    found = task.decode({"y": rows}, Context(task.parameters({"preset": "yolox"}), feeds=fed))
+    told = task.parameters({"preset": "yolox", "size": (64, 96)})
+    assert len(found.objects) > 1
+    np.testing.assert_array_equal(found.boxes, task.decode({"y": rows}, Context(told)).boxes)
+
+
 # --- what cannot be decoded ---------------------------------------------------------------------
 
 YOLOX = {"preset": "yolox", "size": (64, 64)}

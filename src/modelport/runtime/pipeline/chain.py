@@ -193,10 +193,12 @@ class Pipeline(Closing):
 
     def side_by_side(self, streams: int) -> Steps:
         """The steps of this pipeline, each model with so many sessions; see `Predictor.side_by_side`."""
+        if streams == 1:
+            return self
         wide = [
             replace(step, answering=step.predictor.side_by_side(streams)) for step in self.steps
         ]
-        return self if streams == 1 else _Wide(self, wide, streams)
+        return _Wide(self, wide, streams)
 
     streams = 1
 

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from modelport.cores import usable_cores
 from modelport.errors import EngineUnavailableError
 from modelport.runtime.transforms.averaging import averaged
 from modelport.types import Array
@@ -55,7 +56,7 @@ _OPENCV = {
 SPLIT_PIXELS = 128 * 128
 """Smaller results are not worth waking a thread for."""
 
-CORES = os.cpu_count() or 1
+CORES = usable_cores()
 
 Window = tuple[int, int, int, int]
 """Left, top, right, bottom of a part of a picture."""
