@@ -2,12 +2,12 @@
 
     pip install -c constraints.txt -e ".[bench]"
     modelport engines install mnn ncnn litert executorch
-    python benchmarks/engines.py run [--only resnet50] [--exhaustive]
+    python benchmarks/engines.py run [--only resnet50] [--steps exhaustive,halving,race]
     python benchmarks/engines.py table
 
-A model is tuned, once by halving and, where asked, once by trying everything, each with caches of its own
-that are empty at first. Then one variant of each engine and precision, the tuner's choice and plain
-`torch.onnx.export` with ONNX Runtime are timed in turn, in one process. Rows go to
+A model is searched by trying everything, then once more by halving, each with caches of its own that are
+empty at first. Then one variant of each engine and precision, the tuner's choice and plain
+`torch.onnx.export` with ONNX Runtime are timed in turn, in one process. Outcomes go to
 `benchmarks/.engines/rows.jsonl`: a run goes on where the last one stopped.
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 import warnings
@@ -57,9 +58,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=["run", "table"])
     parser.add_argument("--only", default="", help="models whose name contains this")
-    parser.add_argument("--exhaustive", action="store_true", help="search exhaustively as well")
+    parser.add_argument("--steps", default=",".join(STEPS), help="names joined by commas")
     parser.add_argument("--engines", default=",".join(ENGINES_TRIED), help="names joined by commas")
-    parser.add_argument("--again", action="store_true", help="also models that have a row")
+    parser.add_argument("--again", action="store_true", help="also steps that were done")
     arguments = parser.parse_args()
     if arguments.command == "table":
         from engine_runs.table import publish
@@ -67,44 +68,70 @@ def main() -> None:
         publish(rows())
         return
     names = [name for name in arguments.engines.split(",") if ENGINES.get(name).available() is None]
-    for name, subject in SUBJECTS.items():
-        done = rows().get(name, {})
-        wanted = not done or (arguments.exhaustive and "exhaustive" not in done)
-        if arguments.only in name and (wanted or arguments.again):
-            row = _run(name, subject, names, arguments.exhaustive)
-            with ROWS.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+    for step in arguments.steps.split(","):
+        for name, subject in SUBJECTS.items():
+            done = rows().get(name, {})
+            if arguments.only in name and (step not in done or arguments.again):
+                made = STEPS[step](name, subject, names, done)
+                with ROWS.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"model": name, **made}) + "\n")
 
 
 def rows() -> dict[str, dict[str, Any]]:
-    """The last row of each model."""
-    if not ROWS.exists():
-        return {}
-    found = map(json.loads, ROWS.read_text(encoding="utf-8").splitlines())
-    return {row["model"]: row for row in found}
+    """What is known of each model."""
+    found: dict[str, dict[str, Any]] = {}
+    if ROWS.exists():
+        for line in map(json.loads, ROWS.read_text(encoding="utf-8").splitlines()):
+            found.setdefault(line["model"], {}).update(line)
+    return found
 
 
-def _run(name: str, subject: Subject, engines: list[str], exhaustive: bool) -> dict[str, Any]:
-    FOLDER.mkdir(exist_ok=True)
+def _exhaustive(
+    name: str, subject: Subject, engines: list[str], done: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "engines": {each: ENGINES.get(each).version() for each in engines},
+        "exhaustive": _searched(name, subject, engines, "exhaustive"),
+    }
+
+
+def _halving(
+    name: str, subject: Subject, engines: list[str], done: dict[str, Any]
+) -> dict[str, Any]:
+    return {"halving": _searched(name, subject, engines, "halving")}
+
+
+def _race(name: str, subject: Subject, engines: list[str], done: dict[str, Any]) -> dict[str, Any]:
     module = subject.module()
+    return {
+        "roof": asdict(measured_roof(os.cpu_count() or 1)),
+        "multiply_adds": _multiply_adds(module, subject),
+        "latencies": _in_turn(module, subject, done, _folder(name)),
+    }
+
+
+STEPS = {"exhaustive": _exhaustive, "halving": _halving, "race": _race}
+
+
+def _folder(name: str) -> Path:
+    made = FOLDER / "".join(letter if letter.isalnum() else "_" for letter in name)
+    made.mkdir(parents=True, exist_ok=True)
+    return made
+
+
+def _searched(name: str, subject: Subject, engines: list[str], how: str) -> dict[str, Any]:
+    """What the search found. Of its artifacts those that the race needs are kept."""
+    place = _folder(name)
+    shutil.rmtree(place / how, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="modelport-", dir=FOLDER) as scratch:
-        place = Path(scratch)
-        data = _data(subject, place / "feeds")
-        tune = partial(_tuned, module, subject, data, place, engines)
-        row: dict[str, Any] = {
-            "model": name,
-            "engines": {each: ENGINES.get(each).version() for each in engines},
-            "roof": asdict(measured_roof(os.cpu_count() or 1)),
-        }
-        found = tune("halving")
-        row["halving"] = found.to_json()
-        searches = [found]
-        if exhaustive:
-            searches.append(tune("exhaustive"))
-            row["exhaustive"] = searches[1].to_json()
-        row["multiply_adds"] = _multiply_adds(module, subject)
-        row["latencies"] = _in_turn(module, subject, searches, place)
-    return row
+        data = _data(subject, Path(scratch) / "feeds")
+        found = _tuned(subject.module(), subject, data, place, engines, how).to_json()
+    shutil.rmtree(place / how / "home")
+    kept = {_artifact_of(candidate) for candidate in _shown(found)}
+    for artifact in (place / how / "search" / "artifacts").iterdir():
+        if artifact.name not in kept:
+            shutil.rmtree(artifact)
+    return found
 
 
 def _data(subject: Subject, folder: Path) -> Path:
@@ -149,15 +176,16 @@ def _multiply_adds(module: nn.Module, subject: Subject) -> int:
 
 
 def _in_turn(
-    module: nn.Module, subject: Subject, searches: list[Tuning], place: Path
+    module: nn.Module, subject: Subject, done: dict[str, Any], place: Path
 ) -> dict[str, dict[str, Any]]:
     """The best of each engine and precision, and the choices, against the plain way."""
     feeds = subject.feeds(0)
     with ExitStack() as opened:
         calls: dict[str, Callable[[], object]] = {PLAIN: _plain(module, feeds, place)}
-        for search in searches:
-            known = Ledger(search.path / "trials.jsonl", _question(search.path))
-            for candidate in _shown(search):
+        for how in [how for how in ("halving", "exhaustive") if how in done]:
+            folder = place / how / "search"
+            known = Ledger(folder / "trials.jsonl", _question(folder))
+            for candidate in _shown(done[how]):
                 if candidate in calls:
                     continue
                 artifact = known.once(f"compile {_artifact_of(candidate)}", dict)["artifact"]
@@ -167,7 +195,7 @@ def _in_turn(
                     )
                 )
                 calls[candidate] = partial(session.run, feeds)
-        times = interleaved(calls, rounds=30, warm=1, counted=2, budget_s=8.0 * len(calls))
+        times = interleaved(calls, rounds=30, warm=2, counted=3, budget_s=12.0 * len(calls))
     return {name: asdict(latency) for name, latency in times.items()}
 
 
@@ -180,18 +208,15 @@ def _artifact_of(candidate: str) -> str:
     return candidate.rpartition("-")[0]
 
 
-def _shown(search: Tuning) -> list[str]:
+def _shown(search: dict[str, Any]) -> list[str]:
     """The choice, and the fastest of each engine and precision that was timed and is the same model."""
-    names = [search.chosen.name]
     best: dict[str, tuple[float, str]] = {}
-    for candidate in search.candidates:
-        fidelity = candidate.fidelity
-        if candidate.latency is None or fidelity is None or not fidelity.passed:
-            continue
-        engine, precision = candidate.name.split("-")[:2]
-        engine = "-".join([engine, precision])
-        found = (candidate.latency.median_ms, candidate.name)
-        best[engine] = min(best.get(engine, found), found)
+    for each in search["candidates"]:
+        if each["latency_ms"] is not None and each["loss"] is not None:
+            kind = "-".join(each["name"].split("-")[:2])
+            found = (each["latency_ms"], each["name"])
+            best[kind] = min(best.get(kind, found), found)
+    names = [search["chosen"]]
     return [*names, *(name for _, name in best.values() if name not in names)]
 
 

@@ -40,8 +40,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_calls_take_turns(clock: Clock) -> None:
     heard: list[str] = []
     calls = {name: (lambda n=name: heard.append(n)) for name in "abc"}
-    interleaved(calls, rounds=2, warm=1, counted=2)
-    assert "".join(heard) == "aaabbbccc" * 2
+    interleaved(calls, rounds=20, warm=1, counted=2)
+    turns = "".join(heard)
+    for name in "abc":
+        assert turns.replace(name * 3, "").count(name) == 0, "a turn is whole"
+    rounds = {turns[at : at + 9 : 3] for at in range(0, len(turns), 9)}
+    assert all(sorted(each) == ["a", "b", "c"] for each in rounds), "all have a turn in each round"
+    assert {each[0] for each in rounds} == {"a", "b", "c"}, "nobody is always the first"
 
 
 def test_each_call_is_made_as_often(clock: Clock) -> None:

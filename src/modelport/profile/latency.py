@@ -2,7 +2,8 @@
 
 All sessions take turns, round after round, so that a slow minute hits every one of them. Medians are
 compared, never means, and each turn begins with calls that are not counted: the engine before has
-cold-started the caches, and its worker threads may still be going to sleep.
+cold-started the caches, and its worker threads may still be going to sleep. Each round has an order of its
+own, drawn with a fixed seed: who always came after the same engine would always pay for its threads.
 """
 
 from __future__ import annotations
@@ -50,15 +51,16 @@ def interleaved(
         budget_s: wall-clock seconds for everything.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
+    names, dice = list(calls), np.random.default_rng(0)
     end = time.perf_counter() + budget_s
     for done in range(rounds):
         if done >= 5 and time.perf_counter() > end:
             break
-        for name, call in calls.items():
+        for name in dice.permutation(names):
             time.sleep(PAUSE_S)
             for _ in range(warm):
-                call()
-            times[name].append(_turn(call, counted))
+                calls[name]()
+            times[name].append(_turn(calls[name], counted))
     return {name: _latency(values) for name, values in times.items()}
 
 
