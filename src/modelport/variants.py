@@ -55,6 +55,11 @@ class Plan:
         return f"{self.engine}-direct" if self.route == PROGRAM else self.engine
 
     @property
+    def base(self) -> str:
+        """Engine and precision or scheme, whatever the route and the layout."""
+        return f"{self.engine}-{self.scheme.name if self.scheme else self.target.precision}"
+
+    @property
     def kind(self) -> str:
         kind = self.scheme.name if self.scheme else self.target.precision
         ways = ["direct"] if self.route == PROGRAM else []

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from modelport.errors import BudgetError, UsageError
 from modelport.profile.latency import Latency
 from modelport.report.pareto import write_plot
+from modelport.tune.experience import NO_EXPERIENCE, Experience
 from modelport.tune.front import front
 from modelport.tune.ledger import Ledger
 from modelport.tune.limits import NO_LIMITS, Limits, parse_duration_ms
-from modelport.tune.search import FAR_BEHIND, LONG, Effort, Prepared, Search
+from modelport.tune.search import FAR_BEHIND, FINAL, Search
 from modelport.tune.select import CLOSE_CALL, Candidate, Decision, select
 from modelport.tune.space import Choice, thread_counts
+from modelport.tune.trying import Effort, Prepared
 from modelport.verify.compare import Fidelity
 from modelport.verify.metrics import Closeness
 
@@ -27,7 +29,14 @@ ENGINES = ("alpha", "beta", "gamma", "delta")
 PRECISIONS = ("fp32", "bf16", "int8")
 THREADS = (2, 1)
 SPACE = [
-    Choice(f"{engine}-{precision}", engine, threads, precision == "fp32", layout)
+    Choice(
+        f"{engine}-{precision}",
+        engine,
+        threads,
+        precision == "fp32",
+        layout,
+        f"{engine}-{precision}",
+    )
     for engine in ENGINES
     for precision in PRECISIONS
     for layout in ("", "nhwc")
@@ -46,6 +55,7 @@ class Bench:
 
     milliseconds: dict[str, float]
     losses: dict[str, float] = field(default_factory=dict)
+    first_losses: dict[str, float] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     failing: set[str] = field(default_factory=set)
@@ -56,7 +66,10 @@ class Bench:
         self.prepared.append(choice.artifact)
         if choice.artifact in self.problems:
             return Prepared(problem=self.problems[choice.artifact])
-        return Prepared(fidelity=fidelity(0.0), size_bytes=self.sizes.get(choice.kind, 10))
+        return Prepared(
+            fidelity=fidelity(self.first_losses.get(choice.kind, 0.0)),
+            size_bytes=self.sizes.get(choice.kind, 10),
+        )
 
     def prove(self, choice: Choice) -> Fidelity:
         return fidelity(self.losses.get(choice.kind, 0.0))
@@ -150,7 +163,7 @@ def test_finalists_are_timed_at_length() -> None:
     bench = Bench(plain_figures(alpha=0.9))
     final = [c for c in run(bench) if c.problem is None]
     assert final
-    assert all(c.latency is not None and c.latency.rounds == LONG.rounds for c in final)
+    assert all(c.latency is not None and c.latency.rounds == FINAL.rounds for c in final)
 
 
 def test_a_size_that_only_int8_keeps_leaves_its_family_in() -> None:
@@ -262,3 +275,106 @@ def test_the_plot_names_the_front(tmp_path: Path) -> None:
     assert ">beaten<" not in text
     assert 'id="beaten"' in text
     assert 'id="broken"' not in text
+
+
+# Programs, which are slow to compile
+
+
+def program_space(*alone: str) -> list[Choice]:
+    """Every engine with a graph route and a program route; those named have the latter alone."""
+    return [
+        Choice(
+            f"{engine}-{precision}{way}", f"{engine}{way}", 2, precision == "fp32", "",
+            f"{engine}-{precision}", bool(way),
+        )
+        for engine in ENGINES
+        for precision in PRECISIONS
+        for way in ("", "-direct")
+        if way or engine not in alone
+    ]  # fmt: skip
+
+
+def climb(
+    space: list[Choice], bench: Bench, experience: Experience = NO_EXPERIENCE
+) -> dict[str, Candidate]:
+    found = Search(space, bench, 0.01, NO_LIMITS, lambda *_: None, experience).halving()
+    return {candidate.name: candidate for candidate in found}
+
+
+def figures_of(space: list[Choice], int8: float = 0.5, **engines: float) -> dict[str, float]:
+    gains = {"fp32": 1.0, "bf16": 0.8, "int8": int8}
+    return {
+        c.name: engines.get(c.base.partition("-")[0], 1.0) * gains[c.base.partition("-")[2]]
+        for c in space
+    }
+
+
+def test_another_route_is_tried_for_the_fastest_alone() -> None:
+    space = program_space()
+    bench = Bench(figures_of(space, alpha=1.0, beta=1.3, gamma=1.5, delta=1.9))
+    bench.milliseconds["alpha-int8-direct-2t"] = 0.4
+    found = climb(space, bench)
+    assert chosen(list(found.values())) == "alpha-int8-direct-2t"
+    assert not any(name.endswith("direct") for name in bench.prepared if "delta" in name)
+
+
+def test_a_program_is_tried_where_the_graph_cannot_be_taken() -> None:
+    space = program_space()
+    problems = {c.artifact: "no Foo" for c in space if c.family == "alpha"}
+    bench = Bench(figures_of(space, alpha=0.5), problems=problems)
+    assert chosen(list(climb(space, bench).values())) == "alpha-int8-direct-2t"
+
+
+def test_programs_are_left_whose_precisions_cannot_win() -> None:
+    space = program_space("gamma", "delta")
+    bench = Bench(figures_of(space, alpha=1.0, beta=1.2, gamma=1.1, delta=1.4))
+    bench.milliseconds["gamma-int8-direct-2t"] = 0.45
+    found = climb(space, bench)
+    # int8 made others twice as fast: with a little doubt, 1.1 may still win, and 1.4 may not.
+    assert chosen(list(found.values())) == "gamma-int8-direct-2t"
+    assert "delta-fp32-direct" in bench.prepared
+    assert "delta-int8-direct" not in bench.prepared
+    assert found["delta-fp32-direct-2t"].problem == "2.8 times as slow as the fastest at first"
+
+
+def test_what_was_left_because_of_a_bad_one_comes_back() -> None:
+    """All int8 of the graph routes is wrong on all samples, though not on the first."""
+    space = program_space("gamma", "delta")
+    losses = {f"{e}-int8{way}": 0.3 for e in ("alpha", "beta") for way in ("", "-direct")}
+    bench = Bench(figures_of(space, alpha=1.0, beta=1.2, gamma=1.4, delta=5.0), losses)
+    found = climb(space, bench)
+    # gamma was 2.8 times behind what is refused now, and 1.75 times behind what is left.
+    assert chosen(list(found.values())) == "gamma-int8-direct-2t"
+    assert not found["delta-int8-direct-2t"].tried
+
+
+# With what other models taught
+
+TAUGHT = Experience(
+    [{"alpha-int8-2t": 1.0, "beta-int8-2t": r, "beta-fp32-2t": 3.0} for r in (1.3, 1.2, 2)]
+)
+
+
+def test_experience_spares_what_was_always_slower() -> None:
+    space = [c for c in SPACE if not c.layout and c.threads == 2 and c.family in ("alpha", "beta")]
+    bench = Bench(plain_figures(alpha=1.0, beta=1.2))
+    found = climb(space, bench, TAUGHT)
+    assert chosen(list(found.values())) == "alpha-int8-2t"
+    assert "beta-int8" not in bench.prepared
+    words = "it was not tried: at best 1.20 times as slow as alpha-int8-2t on 3 other models"
+    assert found["beta-int8-2t"].problem == words
+    assert found["beta-bf16-2t"].tried, "of it nothing is known"
+
+
+@pytest.mark.parametrize("how", ["cannot be compiled", "is far at first", "is far in the end"])
+def test_experience_counts_only_while_the_faster_one_may_be_had(how: str) -> None:
+    space = [c for c in SPACE if not c.layout and c.threads == 2 and c.family in ("alpha", "beta")]
+    bench = Bench(plain_figures(alpha=1.0, beta=1.2))
+    if how == "cannot be compiled":
+        bench.problems["alpha-int8"] = "no Foo"
+    elif how == "is far at first":
+        bench.first_losses["alpha-int8"] = 0.3
+        bench.losses["alpha-int8"] = 0.3
+    else:
+        bench.losses["alpha-int8"] = 0.3
+    assert chosen(list(climb(space, bench, TAUGHT).values())) == "beta-int8-2t"

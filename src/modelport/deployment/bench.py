@@ -17,8 +17,8 @@ from modelport.engines.workers.wire import artifact_from_json, artifact_to_json
 from modelport.errors import EngineError
 from modelport.profile.latency import Latency, time_sessions
 from modelport.tune.ledger import Ledger
-from modelport.tune.search import Effort, Prepared
 from modelport.tune.space import Choice
+from modelport.tune.trying import Effort, Prepared
 from modelport.types import Artifact, Outputs
 from modelport.variants import Compiled, Compiler, Plan
 from modelport.verify.compare import Fidelity, run_all
@@ -32,7 +32,7 @@ SECONDS_EACH = 6.0
 
 
 class Bench:
-    """What `modelport.tune.search.Bench` promises. A context manager, which closes its sessions.
+    """What `modelport.tune.trying.Bench` promises. A context manager, which closes its sessions.
 
     Args:
         plans: by name of the artifact.

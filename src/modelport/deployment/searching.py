@@ -13,13 +13,16 @@ from tempfile import TemporaryDirectory
 from modelport.deployment.bench import Bench
 from modelport.deployment.opening import Opened
 from modelport.engines import ENGINES
+from modelport.engines.cache import features
 from modelport.engines.routes import PROGRAM
 from modelport.graph.content import digest
 from modelport.machine import describe_machine, versions
 from modelport.optimization import PassRecord
 from modelport.tailoring import Tailor
+from modelport.tune.experience import Experience
 from modelport.tune.ledger import Ledger
 from modelport.tune.limits import NO_LIMITS, Limits
+from modelport.tune.notebook import Notebook, experience_folder
 from modelport.tune.search import Search
 from modelport.tune.select import Candidate, Decision, select
 from modelport.tune.space import Choice
@@ -73,7 +76,10 @@ def space_of(plans: Sequence[Plan], threads: Sequence[int]) -> list[Choice]:
         layout = plan.target.layout
         kind = plan.name.removesuffix(f"-{layout}") if layout else plan.name
         first = firsts.setdefault(plan.family, kind) == kind
-        choices += [Choice(kind, plan.family, count, first, layout) for count in threads]
+        direct = plan.route == PROGRAM
+        choices += [
+            Choice(kind, plan.family, count, first, layout, plan.base, direct) for count in threads
+        ]
     return choices
 
 
@@ -95,7 +101,10 @@ def search(
         UsageError: where the folder holds the outcomes of another question.
     """
     choices = space_of(question.plans, question.threads)
-    ledger = Ledger(folder / TRIALS, _asked(opened)) if keep else Ledger()
+    asked = _asked(opened)
+    ledger = Ledger(folder / TRIALS, asked) if keep else Ledger()
+    notes = Notebook(experience_folder(features()), asked["model"], _engine_versions())
+    learnt = ledger.once("experience", lambda: notes.of_others().to_json())
     tailor = Tailor(opened.probe)
     with ExitStack() as stack:
         program = None
@@ -107,8 +116,10 @@ def search(
         )
         plans = {plan.name: plan for plan in question.plans}
         bench = stack.enter_context(Bench(plans, compiler, opened.data, opened.judge, ledger))
-        run = Search(choices, bench, question.budget, question.limits, tell)
+        run = Search(choices, bench, question.budget, question.limits, tell, Experience(learnt))
         found = run.exhaustive() if question.exhaustive else run.halving()
+        engines = {choice.name: plans[choice.artifact].engine for choice in choices}
+        notes.write(run.relative(), engines)
         decisions = select(found, question.budget, question.limits)
         return Searched(
             choices,

@@ -1,11 +1,17 @@
-"""Finds the best choice without trying everything: successive halving, from families to details.
+"""Finds the best choice without trying everything: from families to details, by successive halving.
 
-One precision of each family of engine and route is compiled and timed first, in every layout. Families
-that are far behind are left; of the others all precisions are tried, in the layout that was fastest. Of
-the faster half other layouts and numbers of threads are tried too, and halved again with more rounds each
-time, until few are left; these are measured on all data and timed as long as an exhaustive search would.
-Choices that turn out too far from the source make room for the next fastest, so the search never ends
-without an answer that exists.
+Engines compile a graph sooner than a PyTorch program, so those families (an engine and its route) come
+first: one precision of each is timed, in every layout; families that are far behind are left, of the others
+all precisions are tried. What precisions gained then tells how far behind a family may be that takes a
+program: of these one precision is tried, and the others where they could still win. An engine with both
+routes takes the second one only for what is among the fastest, since a route changes its speed little.
+
+Of the fastest few other layouts, routes and numbers of threads are tried; then they are halved, with more
+rounds each time, until few are left, which are measured on all data and timed at length. What turns out too
+far from the source makes room: whatever was left because of it is looked at again. So the search never
+ends without an answer that exists.
+
+What was measured of other models on this machine spares what was slower than another choice on all of them.
 
 The idea of giving few a long look and many a short one: Jamieson and Talwalkar, "Non-stochastic Best Arm
 Identification and Hyperparameter Optimization", 2016.
@@ -13,80 +19,32 @@ Identification and Hyperparameter Optimization", 2016.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from modelport.profile.latency import Latency
+from modelport.tune.experience import NO_EXPERIENCE, Experience
 from modelport.tune.limits import Limits
 from modelport.tune.select import CLOSE_CALL, Candidate
 from modelport.tune.space import Choice
-from modelport.verify.compare import Fidelity
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How long choices are timed in turn: rounds, and calls of a turn that do not and do count."""
-
-    rounds: int
-    warm: int
-    counted: int
-
+from modelport.tune.trying import Bench, Effort, Tell, Trials
 
 SHORT = Effort(rounds=5, warm=1, counted=1)
 LONG = Effort(rounds=20, warm=2, counted=3)
+FINAL = Effort(rounds=40, warm=2, counted=3)
 
 FAR_BEHIND = 2.0
-"""Families this many times slower than the fastest are left: an assumption, that between engines what int8
-gains over fp32 differs by less. On the one model in `benchmarks/results/engines.md` it did (1.6 times)."""
+"""Families this many times slower than the fastest are left, where it is not known what other precisions
+gain: an assumption, that between engines what int8 gains over fp32 differs by less."""
+
+DOUBT = 1.15
+"""Where it is known, a family may gain this much more than any before."""
 
 DETAILED = 3
-"""Of how many choices layouts and numbers of threads are tried."""
+"""Of how many choices layouts, routes and numbers of threads are tried."""
 
 FINALISTS = 3
 
-
-NOT_TRIED = "it was not tried: others like it were too slow"
-
-
 ENOUGH = "others as fast or faster are close enough to the source"
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What came of compiling a choice and running it for the first time, in a process of its own.
-
-    Attributes:
-        problem: why it cannot be had, or is not the same model.
-        elsewhere: why it was compiled, and runs on another machine alone.
-        fidelity: over the first few samples.
-    """
-
-    problem: str | None = None
-    elsewhere: str | None = None
-    fidelity: Fidelity | None = None
-    size_bytes: int | None = None
-    memory_bytes: int | None = None
-    start_up_ms: float | None = None
-
-
-class Bench(Protocol):
-    """Where choices are tried."""
-
-    def prepare(self, choice: Choice) -> Prepared:
-        """Compiles it and runs it once."""
-
-    def prove(self, choice: Choice) -> Fidelity | str:
-        """Fidelity over all samples, or why there is none."""
-
-    def time(
-        self, choices: Sequence[Choice], effort: Effort
-    ) -> tuple[dict[str, Latency], dict[str, str]]:
-        """Latencies by name, timed in turn; and the words of those that failed meanwhile."""
-
-
-Tell = Callable[[str, int, int], None]
-"""Takes what is happening, how many steps are done, and of how many."""
 
 
 class Search:
@@ -94,167 +52,203 @@ class Search:
 
     Args:
         budget: largest accepted loss of fidelity, as a share.
+        experience: of other models.
     """
 
     def __init__(
-        self, space: Sequence[Choice], bench: Bench, budget: float, limits: Limits, tell: Tell
+        self,
+        space: Sequence[Choice],
+        bench: Bench,
+        budget: float,
+        limits: Limits,
+        tell: Tell,
+        experience: Experience = NO_EXPERIENCE,
     ) -> None:
-        self._space = list(space)
-        self._bench, self._budget, self._limits, self._tell = bench, budget, limits, tell
-        self._found = {
-            choice.name: Candidate(choice.name, problem=NOT_TRIED, tried=False)
-            for choice in self._space
-        }
-        self._running: list[Choice] = []
-        self._possible: set[str] = set()
+        self._trials = Trials(space, bench, budget, limits, tell)
+        self._space = self._trials.space
+        self._experience = experience
+        self._gains: dict[str, float] = {}
+
+    def relative(self) -> dict[str, float]:
+        """Times of all that was timed, over that of the fastest."""
+        return self._trials.relative()
 
     def exhaustive(self) -> list[Candidate]:
         """Everything is compiled, proved, and timed to the end."""
-        self._enter(self._space)
-        for choice in list(self._running):
-            self._prove(choice)
-        self._time(LONG)
-        return self._candidates()
+        trials = self._trials
+        trials.enter(self._space)
+        for choice in list(trials.running):
+            trials.prove(choice)
+        trials.time(LONG)
+        return trials.candidates()
 
     def halving(self) -> list[Candidate]:
-        most = max((choice.threads for choice in self._space), default=0)
-        plain = [c for c in self._space if c.threads == most]
-        self._enter(choice for choice in plain if choice.first)
-        self._time(SHORT)
-        layouts = self._layouts_of_near_families()
-        self._enter(c for c in plain if not c.first and c.layout == layouts.get(c.family))
-        self._time(SHORT)
-        self._halve(DETAILED)
-        self._enter(self._details())
-        self._time(SHORT)
-        effort = SHORT
-        while len(self._running) > FINALISTS:
-            before = len(self._running)
-            self._halve(FINALISTS)
-            if len(self._running) == before and effort.rounds >= LONG.rounds:
-                break
-            effort = replace(effort, rounds=min(2 * effort.rounds, LONG.rounds))
-            self._time(effort)
-        self._finish()
-        return self._candidates()
+        while self._climb():
+            pass
+        return self._trials.candidates()
 
-    def _candidates(self) -> list[Candidate]:
-        return [self._found[choice.name] for choice in self._space]
+    def _climb(self) -> bool:
+        """From families to the finalists. Gives whether another climb may find more: what kept others
+        out was refused at the end of this one."""
+        trials = self._trials
+        tried, refused = trials.count_tried(), set(trials.refused)
+        self._families([c for c in self._plain if not c.direct])
+        self._families([c for c in self._plain if c.direct and self._alone(c)])
+        if trials.count_tried() == tried:
+            return False
+        self._halve(DETAILED)
+        self._try(self._details())
+        self._narrow()
+        self._finish()
+        return bool(trials.refused - refused)
 
     # The steps
 
-    def _enter(self, choices: Iterable[Choice]) -> None:
-        """Prepares those choices; who can run and keeps the limits takes part from now on."""
-        new = list(choices)
-        for done, choice in enumerate(new):
-            self._tell(f"prepare {choice.name}", done, len(new))
-            made = self._bench.prepare(choice)
-            if made.problem is None:
-                self._possible.add(choice.family)
-            problem = made.problem or self._limits.broken_by(
-                size_bytes=made.size_bytes,
-                memory_bytes=made.memory_bytes,
-                start_up_ms=made.start_up_ms,
-            )
-            self._found[choice.name] = Candidate(
-                choice.name,
-                fidelity=made.fidelity,
-                problem=problem,
-                elsewhere=made.elsewhere,
-                size_bytes=made.size_bytes,
-                memory_bytes=made.memory_bytes,
-                start_up_ms=made.start_up_ms,
-            )
-            if problem is None and made.elsewhere is None:
-                self._running.append(choice)
-
-    def _time(self, effort: Effort) -> None:
-        self._tell(f"time {len(self._running)} in turn, {effort.rounds} rounds", 0, 1)
-        latencies, failed = self._bench.time(self._running, effort)
-        for choice in self._running:
-            if choice.name in failed:
-                self._note(choice, problem=failed[choice.name])
-            else:
-                self._note(choice, latency=latencies[choice.name])
-        self._running = [c for c in self._running if c.name not in failed]
-
-    def _layouts_of_near_families(self) -> dict[str, str]:
-        """The fastest layout of each family that is not far behind, or that may yet keep the limits."""
-        best = min((self._median(choice) for choice in self._running), default=0.0)
-        fastest: dict[str, Choice] = {}
-        for choice in sorted(self._running, key=self._median):
-            fastest.setdefault(choice.family, choice)
-        far = {f for f, choice in fastest.items() if self._median(choice) > FAR_BEHIND * best}
-        for choice in self._running:
-            if choice.family in far:
-                ratio = self._median(choice) / best
-                self._note(choice, problem=f"{ratio:.1f} times as slow as the fastest at first")
-        self._running = [choice for choice in self._running if choice.family not in far]
-        for choice in self._space:
-            if choice.family not in self._possible and not choice.first:
-                words = f"it was not tried: {choice.family} cannot take the model"
-                self._note(choice, problem=words)
-        return {
-            family: fastest[family].layout if family in fastest else ""
-            for family in self._possible - far
+    def _families(self, choices: Sequence[Choice]) -> None:
+        """Tries one precision of each family, then the others of those that may win."""
+        self._try(c for c in choices if c.first and not (c.direct and c.layout))
+        reach = self._reach()
+        layouts = {
+            family: self._layout(family)
+            for family in {choice.family for choice in choices}
+            if self._open(family, reach)
         }
+        self._try(c for c in choices if not c.first and layouts.get(c.family) == c.layout)
+
+    def _open(self, family: str, reach: float) -> bool:
+        """Whether other precisions of the family may win."""
+        trials = self._trials
+        firsts = [c for c in self._space if c.family == family and c.first and trials.tried(c)]
+        if firsts and not trials.possible(family):
+            self._note_others(family, f"it was not tried: {family} cannot take the model")
+            return False
+        ratios = [times[c.name] for times in [self._times()] for c in firsts if c.name in times]
+        if not ratios or min(ratios) <= reach:
+            return True
+        for choice in [c for c in trials.running if c.family == family]:
+            ratio = self._times()[choice.name]
+            trials.leave(choice, f"{ratio:.1f} times as slow as the fastest at first")
+        return False
+
+    def _reach(self) -> float:
+        """How far behind the fastest a family may be with one precision, and win with another."""
+        times = self._times()
+        gains = []
+        for family in {choice.family for choice in self._space}:
+            members = [c for c in self._space if c.family == family and c.name in times]
+            firsts = [times[c.name] for c in members if c.first]
+            others = [times[c.name] for c in members if not c.first]
+            if firsts and others:
+                gains.append(min(firsts) / min(others))
+        return DOUBT * max(1.0, *gains) if gains else FAR_BEHIND
 
     def _halve(self, least: int) -> None:
         """Keeps the faster half, and whoever is as fast as its last."""
-        ranked = sorted(self._running, key=self._median)
+        trials = self._trials
+        ranked = trials.ranked(trials.running)
         count = max(least, -(-len(ranked) // 2))
         if len(ranked) <= count:
             return
-        line = self._median(ranked[count - 1]) * (1 + CLOSE_CALL)
-        best = self._median(ranked[0])
+        line = trials.median(ranked[count - 1]) * (1 + CLOSE_CALL)
+        best = trials.median(ranked[0])
         for choice in ranked:
-            if self._median(choice) > line:
-                ratio = self._median(choice) / best
-                self._note(choice, problem=f"{ratio:.2f} times as slow as the fastest")
-        self._running = [choice for choice in ranked if self._median(choice) <= line]
+            if trials.median(choice) > line:
+                ratio = trials.median(choice) / best
+                trials.leave(choice, f"{ratio:.2f} times as slow as the fastest")
 
     def _details(self) -> list[Choice]:
-        """Other layouts and numbers of threads of the fastest few."""
-        near = {choice.kind for choice in sorted(self._running, key=self._median)[:DETAILED]}
-        return [c for c in self._space if c.kind in near and not self._found[c.name].tried]
+        """Other layouts, routes and numbers of threads of the fastest few."""
+        near = {c.base for c in self._trials.ranked(self._trials.running)[:DETAILED]}
+        return [c for c in self._space if c.base in near]
+
+    def _narrow(self) -> None:
+        """Halves until few are left."""
+        trials, effort = self._trials, SHORT
+        while len(trials.running) > FINALISTS:
+            before = len(trials.running)
+            self._halve(FINALISTS)
+            if len(trials.running) == before and effort.rounds >= LONG.rounds:
+                break
+            effort = replace(effort, rounds=min(2 * effort.rounds, LONG.rounds))
+            trials.time(effort)
 
     def _finish(self) -> None:
         """Proves from the fastest on, until there are enough that fit; then times these at length."""
-        fit = self._fitting(sorted(self._running, key=self._median))
+        trials = self._trials
+        fit = self._fitting(trials.ranked(trials.running))
         if not fit:
-            timed = [c for c in self._space if self._found[c.name].latency is not None]
-            left = [c for c in timed if c not in self._running]
-            fit = self._fitting(sorted(left, key=self._median))
-        self._running = fit
+            left = [choice for choice in trials.timed() if choice not in trials.running]
+            fit = self._fitting(trials.ranked(left))
+        trials.running = fit
         if fit:
-            self._time(LONG)
+            trials.time(FINAL)
 
     def _fitting(self, ranked: Sequence[Choice]) -> list[Choice]:
         """The first few that are close enough to the source; those behind them are not needed."""
         fit: list[Choice] = []
         for choice in ranked:
             if len(fit) < FINALISTS:
-                fit += [choice] if self._prove(choice) else []
-            elif self._found[choice.name].problem is None:
-                self._note(choice, problem=ENOUGH)
+                fit += [choice] if self._trials.prove(choice) else []
+            elif choice in self._trials.running:
+                self._trials.leave(choice, ENOUGH)
         return fit
 
-    def _prove(self, choice: Choice) -> bool:
-        """Whether it is close enough to the source over all samples, which this measures."""
-        self._tell(f"compare {choice.name} with the source on all samples", 0, 1)
-        given = self._bench.prove(choice)
-        if isinstance(given, str):
-            self._note(choice, problem=given)
-            self._running = [other for other in self._running if other != choice]
-            return False
-        self._note(choice, fidelity=given, problem=None)
-        return given.passed and given.loss is not None and given.loss <= self._budget
+    def _try(self, choices: Iterable[Choice]) -> None:
+        """Enters what is new and not known to be slower, and times it with all that take part."""
+        trials = self._trials
+        new = [c for c in choices if not trials.tried(c) and not self._known_slower(c)]
+        trials.enter(new)
+        if new and trials.running:
+            trials.time(SHORT)
+
+    def _known_slower(self, choice: Choice) -> bool:
+        """Whether experience has it behind another one that may still be had."""
+        for other in self._plain:
+            known = self._experience.behind(choice.name, other.name)
+            if known is not None and self._may_be_had(other):
+                words = (
+                    f"it was not tried: at best {known.ratio:.2f} times as slow as {other.name} "
+                    f"on {known.models} other models"
+                )
+                self._trials.note(choice, problem=words)
+                return True
+        return False
 
     # What is known
 
-    def _median(self, choice: Choice) -> float:
-        latency = self._found[choice.name].latency
-        return float("inf") if latency is None else latency.median_ms
+    @property
+    def _plain(self) -> list[Choice]:
+        """With the most threads."""
+        most = max((choice.threads for choice in self._space), default=0)
+        return [choice for choice in self._space if choice.threads == most]
 
-    def _note(self, choice: Choice, **changes: object) -> None:
-        self._found[choice.name] = replace(self._found[choice.name], **changes)  # type: ignore[arg-type]
+    def _alone(self, choice: Choice) -> bool:
+        """Whether the engine has no other route that takes the model."""
+        return not any(
+            not other.direct and other.base == choice.base and self._trials.possible(other.family)
+            for other in self._space
+        )
+
+    def _may_be_had(self, choice: Choice) -> bool:
+        trials = self._trials
+        if trials.tried(choice):
+            return choice.name not in trials.refused and trials.close(choice)
+        family = [c for c in self._space if c.family == choice.family and trials.tried(c)]
+        return not family or trials.possible(choice.family)
+
+    def _times(self) -> dict[str, float]:
+        """Of all that were timed, over the fastest that is close enough to the source so far."""
+        trials, known = self._trials, self._trials.relative()
+        close = [known[c.name] for c in trials.timed() if trials.close(c)]
+        best = min(close or known.values(), default=1.0)
+        return {name: time / best for name, time in known.items()}
+
+    def _layout(self, family: str) -> str:
+        """The fastest of the family so far."""
+        members = [c for c in self._trials.timed() if c.family == family]
+        return self._trials.ranked(members)[0].layout if members else ""
+
+    def _note_others(self, family: str, words: str) -> None:
+        for choice in self._space:
+            if choice.family == family and not self._trials.tried(choice):
+                self._trials.note(choice, problem=words)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
+
+from modelport.cores import usable_cores
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,8 @@ class Choice:
         threads: for the engine; 0 leaves the number to it, and no other is tried.
         first: whether it has the precision that stands for its family.
         layout: what was asked for; empty where the layout is the engine's own choice.
+        base: engine and precision alone, which both routes of an engine share.
+        direct: whether the engine takes the PyTorch program, which costs it more time than a graph.
     """
 
     kind: str
@@ -23,6 +26,8 @@ class Choice:
     threads: int = 0
     first: bool = False
     layout: str = ""
+    base: str = ""
+    direct: bool = False
 
     @property
     def artifact(self) -> str:
@@ -35,7 +40,7 @@ class Choice:
 
 
 def thread_counts(cores: int | None = None) -> list[int]:
-    """Numbers worth trying: powers of two up to the processor's, and that one; the largest first."""
-    most = cores or os.cpu_count() or 1
+    """Numbers worth trying: powers of two up to that of the processors, and that one; the largest first."""
+    most = cores or usable_cores()
     powers = [1 << power for power in range(most.bit_length()) if 1 << power < most]
     return [most, *reversed(powers)]
