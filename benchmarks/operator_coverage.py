@@ -153,20 +153,30 @@ def _is_numeric(model: onnx.ModelProto) -> bool:
 
 
 def _with_opset(engine: Engine, case: Case, opset: int) -> Outcome:
-    """With all inputs free; if that fails, with the first one alone, as engines want parameters; if that
-    fails too, with none, as some sizes must be known when an engine compiles."""
+    """With all inputs free; if that fails, with fewer, as models have most of them."""
     try:
         proto = _stamped(case, opset)
     except ValueError as error:
         return Outcome("refused", str(error))
-    first = _run(engine, proto, case, free=len(case.inputs))
-    for free in (1, 0):
-        if first.word in ("right", "unmeasured") or free >= len(case.inputs):
-            continue
-        other = _run(engine, proto, case, free=free)
-        if other.word == "right":
-            return other
-    return first
+    plainest, *others = _ways(case)
+    first = _run(engine, proto, case, plainest)
+    if first.word in ("right", "unmeasured"):
+        return first
+    tried = (_run(engine, proto, case, free) for free in others)
+    return next((outcome for outcome in tried if outcome.word == "right"), first)
+
+
+def _ways(case: Case) -> list[frozenset[int]]:
+    """Which inputs are free: all; those that are data, as sizes and axes mostly are constant; the first
+    one alone, as engines want weights. None is, where all are sizes, as where a shape is filled.
+    """
+    arrays = [np.asarray(array) for array in case.inputs]
+    data = [index for index, array in enumerate(arrays) if array.dtype.kind == "f"]
+    ways = [frozenset(range(len(arrays))), frozenset(data), frozenset(data[:1]), frozenset([0])]
+    ways = [way for way in dict.fromkeys(ways) if way]
+    if all(array.dtype == np.int64 and array.ndim < 2 for array in arrays):
+        ways.append(frozenset())
+    return ways
 
 
 def _stamped(case: Case, opset: int) -> onnx.ModelProto:
@@ -183,7 +193,7 @@ def _stamped(case: Case, opset: int) -> onnx.ModelProto:
     return proto
 
 
-def _run(engine: Engine, proto: onnx.ModelProto, case: Case, free: int) -> Outcome:
+def _run(engine: Engine, proto: onnx.ModelProto, case: Case, free: frozenset[int]) -> Outcome:
     try:
         model = ir.from_proto(proto)
         feeds = _feeds(model, case, free)
@@ -201,10 +211,10 @@ def _run(engine: Engine, proto: onnx.ModelProto, case: Case, free: int) -> Outco
     return _judged(case, list(outputs.values()))
 
 
-def _feeds(model: ir.Model, case: Case, free: int) -> dict[str, Any]:
+def _feeds(model: ir.Model, case: Case, free: frozenset[int]) -> dict[str, Any]:
     feeds = {}
     for index, (value, data) in enumerate(zip(list(model.graph.inputs), case.inputs, strict=True)):
-        if index < free:
+        if index in free:
             feeds[str(value.name)] = data
         else:
             value.const_value = ir.tensor(np.asarray(data), name=value.name)
