@@ -28,7 +28,7 @@ from modelport.optimization import optimize
 from modelport.quantize import SCHEMES
 from modelport.quantize.nncf import available as nncf_missing
 from modelport.quantize.nncf import quantize
-from modelport.types import PRECISIONS, Artifact, Blob, Dim, Feeds, Target, TensorSpec
+from modelport.types import PRECISIONS, Artifact, Blob, Dim, Feeds, Signature, Target, TensorSpec
 from modelport.verify.compare import compare, run_all
 from modelport.verify.tolerances import TOLERANCES
 
@@ -486,6 +486,17 @@ def test_unsupported_precisions_are_refused_in_words(name: str, tmp_path: Path) 
             engine.compile(two_by_two(), Target(precision=precision), tmp_path)
         assert str(caught.value).startswith(f"The engine {name} cannot be used here: {reason}.")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [name for name in ENGINES if ENGINES.get(name).devices])
+def test_devices_it_does_not_have_are_refused(name: str) -> None:
+    engine = engine_or_skip(name)
+    reason = engine.refuses(replace(plain(engine), device="npu:3"))
+    assert reason == f"{name} has no device 'npu:3' here; it has cpu alone"
+    if engine.cannot_run() is None:
+        artifact = Artifact(name, Signature((), ()), {})
+        with pytest.raises(EngineUnavailableError, match=f"{name} has no device 'npu:3' here"):
+            engine.load(artifact, device="npu:3")
 
 
 @pytest.mark.parametrize("name", list(ENGINES))

@@ -177,6 +177,8 @@ class Engine(ABC):
     """What it compiles: the graph, the program that torch.export captured, or either."""
     layouts: ClassVar[tuple[str, ...]] = ()
     """Ways to lay tensors out in memory that one may choose between, its own choice first."""
+    devices: ClassVar[tuple[str, ...]] = ()
+    """All that its artifacts run on; empty where the engine itself reads the names of devices."""
     deployable: ClassVar[bool] = True
     """Whether `deploy` considers it unless told otherwise."""
     trusted: ClassVar[bool] = False
@@ -223,7 +225,12 @@ class Engine(ABC):
         if reason is None and target.layout not in ("", *self.layouts):
             known = ", ".join(self.layouts) or "none to choose from"
             reason = f"{self.name} has no layout {target.layout}; its layouts: {known}"
-        return reason
+        return reason or self._lacks_device(target.device)
+
+    def _lacks_device(self, device: str) -> str | None:
+        if not self.devices or device in self.devices:
+            return None
+        return f"{self.name} has no device {device!r} here; it has {', '.join(self.devices)} alone"
 
     def version(self) -> str:
         """Version of the engine's distribution, empty where it has none."""
@@ -319,6 +326,8 @@ class Engine(ABC):
         self._demand(None)
         self._demand_device()
         if device is not None:
+            if (reason := self._lacks_device(device)) is not None:
+                raise EngineUnavailableError(reason, hint="Leave the device out")
             artifact = replace(artifact, options={**artifact.options, "device": device})
         threads = threads or int(artifact.options.get("threads", 0))
         with self._speaking("loading"):

@@ -20,6 +20,7 @@ class Null(Engine):
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     trusted: ClassVar[bool] = True
     rules: ClassVar[Rules] = Rules(opsets=(1, 99), source="nothing is executed")
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
     deployable: ClassVar[bool] = False
     for_tests: ClassVar[bool] = True
 

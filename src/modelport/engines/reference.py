@@ -25,6 +25,7 @@ class Reference(Engine):
     rules: ClassVar[Rules] = Rules(
         opsets=(7, 26), quantization="qdq", source="https://onnx.ai/onnx/api/reference.html"
     )
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
     deployable: ClassVar[bool] = False
     for_tests: ClassVar[bool] = True
 

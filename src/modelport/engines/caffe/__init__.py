@@ -33,6 +33,7 @@ class Caffe(Prepares):
     package: ClassVar[str | None] = "opencv-python-headless"
     module: ClassVar[str | None] = "cv2"
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
     requirements: ClassVar[Path | None] = Path(__file__).with_name("requirements.txt")
     layered: ClassVar[bool] = False
     rules: ClassVar[Rules] = Rules(

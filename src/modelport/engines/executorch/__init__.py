@@ -10,7 +10,7 @@ from modelport.engines.conversion import Conversion, Converted
 from modelport.engines.converting import ConvertingEngine
 from modelport.engines.routes import PROGRAM
 from modelport.errors import EngineError
-from modelport.types import Artifact, Dim, Signature, Target
+from modelport.types import Artifact, Dim, Signature
 
 
 class ExecuTorch(ConvertingEngine):
@@ -30,6 +30,7 @@ class ExecuTorch(ConvertingEngine):
     )
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
     routes: ClassVar[tuple[str, ...]] = (PROGRAM,)
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
     deployable: ClassVar[bool] = False
     requirements: ClassVar[Path | None] = Path(__file__).with_name("requirements.txt")
     limit_s: ClassVar[float] = 1800.0
@@ -42,12 +43,6 @@ class ExecuTorch(ConvertingEngine):
     def runs_here(self) -> bool:
         """Never: threads belong to its whole process, and sessions may want different numbers."""
         return False
-
-    def refuses(self, target: Target) -> str | None:
-        reason = super().refuses(target)
-        if reason is None and target.device != "cpu":
-            reason = f"it is made for the device cpu alone, and {target.device} was asked for"
-        return reason
 
     def _demand_sizes(self, signature: Signature) -> None:
         super()._demand_sizes(signature)

@@ -6,7 +6,6 @@ import numpy as np
 from iree import runtime
 
 from modelport.engines.base import Session
-from modelport.errors import EngineUnavailableError
 from modelport.types import Array, Artifact, Feeds, Outputs, TensorSpec
 
 FUNCTION = "main"
@@ -17,12 +16,6 @@ class IreeSession(Session):
 
     def __init__(self, artifact: Artifact, threads: int) -> None:
         super().__init__(artifact.signature, artifact.engine)
-        device = artifact.options.get("device", "cpu")
-        if device != "cpu":
-            raise EngineUnavailableError(
-                f"The device {device!r} was asked for, and iree runs on the cpu alone here",
-                hint="Leave --device out",
-            )
         if threads > 1:
             runtime.flags.parse_flags(f"--task_topology_group_count={threads}")
         config = runtime.Config("local-sync" if threads == 1 else "local-task")

@@ -30,6 +30,7 @@ class LiteRt(ConvertingEngine):
     )
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
     routes: ClassVar[tuple[str, ...]] = (PROGRAM,)
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
     deployable: ClassVar[bool] = False
     requirements: ClassVar[Path | None] = Path(__file__).with_name("requirements.txt")
     rules: ClassVar[Rules] = Rules(

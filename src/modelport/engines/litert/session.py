@@ -10,19 +10,12 @@ from ai_edge_litert.interpreter import Interpreter
 from modelport.engines.base import Session
 from modelport.engines.files import as_file
 from modelport.engines.litert.ports import ports_of
-from modelport.errors import EngineUnavailableError
 from modelport.types import Artifact, Feeds, Outputs
 
 
 class LiteRtSession(Session):
     def __init__(self, artifact: Artifact, threads: int) -> None:
         super().__init__(artifact.signature, artifact.engine)
-        device = artifact.options.get("device", "cpu")
-        if device != "cpu":
-            raise EngineUnavailableError(
-                f"The device {device!r} was asked for, and litert runs on the cpu alone here",
-                hint="Leave the device out; on a phone its own runtime chooses among more",
-            )
         self._files = ExitStack()
         path = as_file(artifact.files["model"], "model.tflite", self._files)  # mapped, not copied
         self._interpreter = Interpreter(model_path=str(path), num_threads=threads or None)

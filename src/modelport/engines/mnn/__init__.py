@@ -28,6 +28,7 @@ class Mnn(ConvertingEngine):
     module: ClassVar[str | None] = "MNN"
     also_imports: ClassVar[tuple[str, ...]] = ("_tools",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
     deployable: ClassVar[bool] = False
     requirements: ClassVar[Path | None] = Path(__file__).with_name("requirements.txt")
     rules: ClassVar[Rules] = Rules(

@@ -10,7 +10,7 @@ from MNN import expr, nn
 
 from modelport.engines.base import Session
 from modelport.engines.files import as_file
-from modelport.errors import EngineError, EngineUnavailableError
+from modelport.errors import EngineError
 from modelport.types import Array, Artifact, Feeds, Outputs, TensorSpec
 
 HIGH, LOW = 1, 2
@@ -36,7 +36,6 @@ KINDS = {
 class MnnSession(Session):
     def __init__(self, artifact: Artifact, threads: int) -> None:
         super().__init__(artifact.signature, artifact.engine)
-        _demand_cpu(str(artifact.options.get("device", "cpu")))
         self._runtime = _runtime(str(artifact.options["precision"]), threads)
         names = [[spec.name for spec in s] for s in (self.signature.inputs, self.signature.outputs)]
         with ExitStack() as stack:
@@ -58,14 +57,6 @@ class MnnSession(Session):
 
     def _close(self) -> None:
         del self._module, self._runtime, self._takes
-
-
-def _demand_cpu(device: str) -> None:
-    if device != "cpu":
-        raise EngineUnavailableError(
-            f"mnn has no device {device!r} here: its package for Python runs on the CPU alone",
-            hint="Leave --device out",
-        )
 
 
 def _runtime(precision: str, threads: int) -> Any:

@@ -11,8 +11,6 @@ from modelport.engines.converting import ConvertingEngine
 from modelport.engines.routes import PROGRAM
 from modelport.types import Target
 
-CPU = "cpu"
-
 
 class TorchEngine(ConvertingEngine):
     """A subclass writes `convert` and `_load`."""
@@ -22,6 +20,7 @@ class TorchEngine(ConvertingEngine):
     extra: ClassVar[str | None] = "torch"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16")
     routes: ClassVar[tuple[str, ...]] = (PROGRAM,)
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
     deployable: ClassVar[bool] = False
     rules: ClassVar[Rules] = Rules(
         opsets=(1, 99),  # programs have operators of torch, not of an opset
@@ -30,8 +29,6 @@ class TorchEngine(ConvertingEngine):
 
     def refuses(self, target: Target) -> str | None:
         reason = super().refuses(target)
-        if reason is None and target.device != CPU:
-            reason = f"it is made for the device {CPU} alone, and {target.device} was asked for"
         if reason is None and target.precision == "bf16":
             from modelport.engines.torch_programs.processor import has_bf16
 

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from modelport.engines.base import Session
-from modelport.errors import EngineUnavailableError
 from modelport.types import Array, Artifact, Feeds, Outputs, TensorSpec
 
 
@@ -21,12 +20,6 @@ class TorchSession(Session):
 
     def __init__(self, artifact: Artifact, threads: int) -> None:
         super().__init__(artifact.signature, artifact.engine)
-        device = artifact.options.get("device", "cpu")
-        if device != "cpu":
-            raise EngineUnavailableError(
-                f"The device {device!r} was asked for, and {self.engine} runs on the cpu alone",
-                hint="Leave the device out, or open a variant of another engine",
-            )
         self._threads = threads
         self._copies = bool(artifact.options.get("changes_inputs"))
         with THREADS.set_to(threads), quiet():

@@ -16,6 +16,7 @@ class Tract(ConvertingEngine):
     package: ClassVar[str | None] = "tract"
     module: ClassVar[str | None] = "tract"
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
     deployable: ClassVar[bool] = False
     requirements: ClassVar[Path | None] = Path(__file__).with_name("requirements.txt")
     rules: ClassVar[Rules] = Rules(

@@ -29,6 +29,7 @@ class Tvm(ConvertingEngine):
     also_imports: ClassVar[tuple[str, ...]] = ("onnx", "torch")
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     routes: ClassVar[tuple[str, ...]] = (GRAPH, PROGRAM)
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
     deployable: ClassVar[bool] = False
     requirements: ClassVar[Path | None] = Path(__file__).with_name("requirements.txt")
     rules: ClassVar[Rules] = Rules(

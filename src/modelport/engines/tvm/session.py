@@ -10,7 +10,6 @@ from tvm import relax
 
 from modelport.engines.base import Session
 from modelport.engines.files import as_file
-from modelport.errors import EngineUnavailableError
 from modelport.types import Artifact, Feeds, Outputs
 
 BIG_CORES = 1
@@ -22,12 +21,6 @@ class TvmSession(Session):
 
     def __init__(self, artifact: Artifact, threads: int) -> None:
         super().__init__(artifact.signature, artifact.engine)
-        device = artifact.options.get("device", "cpu")
-        if device != "cpu":
-            raise EngineUnavailableError(
-                f"The device {device!r} was asked for, and tvm compiles for the cpu alone here",
-                hint="Leave --device out",
-            )
         if threads > 0:
             tvm.get_global_func("runtime.config_threadpool")(BIG_CORES, threads)
         with ExitStack() as stack:
