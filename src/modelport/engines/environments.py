@@ -66,10 +66,23 @@ class Environment:
         """Makes the environment; does nothing where it is there already.
 
         Raises:
-            EngineError: with pip's own words where a package cannot be installed.
+            EngineError: with pip's own words where a package cannot be installed, or the system's where
+                nothing can be written.
         """
         if self.installed:
             return
+        try:
+            self._make(announce)
+        except OSError as error:
+            raise EngineError(
+                f"The environment for {self.engine} cannot be made at {self.folder}: {error.strerror}",
+                hint="Set MODELPORT_HOME to a folder that can be written and has room",
+            ) from error
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _make(self, announce: Callable[[str], None]) -> None:
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f"{self.engine}-partial-", dir=self.folder.parent))
         try:
@@ -78,9 +91,6 @@ class Environment:
             self._settle(scratch)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-
-    def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _fill(self, folder: Path, announce: Callable[[str], None]) -> None:
         _run([sys.executable, "-m", "venv", str(folder)], self.engine)
