@@ -11,10 +11,11 @@ import typer
 from modelport.commands import source as said
 from modelport.commands.common import Json, Threads, err, out, print_json, split
 from modelport.commands.tune import Latency, MemoryLimit, Size, StartUp, limits_of
-from modelport.frontends.options import AUTO, TIME_LIMIT_S
+from modelport.frontends.options import ExportOptions
 from modelport.show import show_bundle
 
 
+@said.takes_export_options
 def deploy(
     source: said.Source,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder, or file ending in .zip.")],
@@ -47,19 +48,10 @@ def deploy(
     task: Annotated[str | None, typer.Option(help="A name of `modelport tasks`.")] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of the weights.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model.")] = None,
-    input_names: said.InputNames = None,
-    output_names: said.OutputNames = None,
-    module: said.Module = None,
-    outputs: said.Outputs = None,
-    opset: said.Opset = None,
-    exporter: said.Exporter = AUTO,
-    cross_check: said.CrossCheck = False,
-    branches: said.Branches = None,
-    state: said.State = False,
+    *,
+    export: ExportOptions,
     operators: said.Operators = None,
     explain_rewrites: said.ExplainRewrites = False,
-    trust: said.Trust = False,
-    time_limit: said.TimeLimit = TIME_LIMIT_S,
     edits: Annotated[
         str | None, typer.Option(help="Names of `modelport edits` joined by commas.")
     ] = None,
@@ -70,19 +62,6 @@ def deploy(
 ) -> None:
     """Take a trained model to a verified bundle whose fastest good variant runs by default."""
     limits = limits_of(latency, memory, size, start_up)
-    options = said.options_of(
-        opset=opset,
-        exporter=exporter,
-        cross_check=cross_check,
-        module=module,
-        outputs=outputs,
-        input_names=input_names,
-        output_names=output_names,
-        branches=branches,
-        state=state,
-        trust=trust,
-        time_limit=time_limit,
-    )
     from modelport.deploy import STAGES
     from modelport.deploy import deploy as run_deploy
     from modelport.frontends.operators import parse_operators
@@ -106,7 +85,7 @@ def deploy(
             labels=labels,
             licence=licence,
             name=name,
-            export=options,
+            export=export,
             examples=examples,
             operators=parse_operators(operators),
             edits=split(edits) or (),

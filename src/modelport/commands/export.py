@@ -10,24 +10,18 @@ import typer
 
 from modelport.commands import source as said
 from modelport.commands.common import Json, err, out, print_json
-from modelport.frontends.options import AUTO, TIME_LIMIT_S
+from modelport.frontends.options import ExportOptions
 
 
+@said.takes_export_options
 def export(
     source: said.Source,
     output: Annotated[Path, typer.Option("--output", "-o", help="The .onnx file to write.")],
     weights: said.Weights = None,
     input: said.Inputs = None,
     examples: said.Examples = None,
-    input_names: said.InputNames = None,
-    output_names: said.OutputNames = None,
-    module: said.Module = None,
-    outputs: said.Outputs = None,
-    opset: said.Opset = None,
-    exporter: said.Exporter = AUTO,
-    cross_check: said.CrossCheck = False,
-    branches: said.Branches = None,
-    state: said.State = False,
+    *,
+    export: ExportOptions,
     optimize: Annotated[bool, typer.Option(help="Run the portable passes.")] = True,
     check: Annotated[bool, typer.Option(help="Compare the graph with the source.")] = True,
     weights_in: Annotated[
@@ -38,24 +32,9 @@ def export(
     ] = False,
     operators: said.Operators = None,
     explain_rewrites: said.ExplainRewrites = False,
-    trust: said.Trust = False,
-    time_limit: said.TimeLimit = TIME_LIMIT_S,
     as_json: Json = False,
 ) -> None:
     """Export a model to ONNX, prove the graph equal to it, and optimise it."""
-    options = said.options_of(
-        opset=opset,
-        exporter=exporter,
-        cross_check=cross_check,
-        module=module,
-        outputs=outputs,
-        input_names=input_names,
-        output_names=output_names,
-        branches=branches,
-        state=state,
-        trust=trust,
-        time_limit=time_limit,
-    )
     from modelport.export import STAGES
     from modelport.export import export as run_export
     from modelport.frontends.operators import parse_operators
@@ -68,7 +47,7 @@ def export(
             input,
             output=output,
             weights=weights,
-            options=options,
+            options=export,
             examples=examples,
             operators=parse_operators(operators),
             optimize=optimize,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,19 +77,40 @@ ExplainRewrites = Annotated[
 ]
 
 
+def takes_export_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options of every export, in the place of its parameter `export`, which is what
+    they come to."""
+    shared = inspect.signature(options_of, eval_str=True).parameters
+    own = inspect.signature(command, eval_str=True)
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        chosen = {name: given.pop(name) for name in shared}
+        command(**given, export=options_of(**chosen))
+
+    listed = [
+        each
+        for parameter in own.parameters.values()
+        for each in (shared.values() if parameter.name == "export" else [parameter])
+    ]
+    keywords = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in listed]
+    run.__signature__ = own.replace(parameters=keywords)  # type: ignore[attr-defined]
+    return run
+
+
 def options_of(
     *,
-    opset: int | None = None,
-    exporter: str = AUTO,
-    cross_check: bool = False,
-    module: str | None = None,
-    outputs: str | None = None,
-    input_names: str | None = None,
-    output_names: str | None = None,
-    branches: Any = None,
-    state: bool = False,
-    trust: bool = False,
-    time_limit: float = TIME_LIMIT_S,
+    input_names: InputNames = None,
+    output_names: OutputNames = None,
+    module: Module = None,
+    outputs: Outputs = None,
+    opset: Opset = None,
+    exporter: Exporter = AUTO,
+    cross_check: CrossCheck = False,
+    branches: Branches = None,
+    state: State = False,
+    trust: Trust = False,
+    time_limit: TimeLimit = TIME_LIMIT_S,
 ) -> ExportOptions:
     return ExportOptions(
         opset=opset,
@@ -96,7 +120,7 @@ def options_of(
         outputs=tuple(split(outputs) or ()),
         input_names=split(input_names),
         output_names=split(output_names),
-        branches=branches,
+        branches=branches,  # type: ignore[arg-type]  # ExportOptions says what it may be
         state=state,
         trust=trust,
         time_limit_s=time_limit,

@@ -11,7 +11,7 @@ import typer
 from modelport.commands import source as said
 from modelport.commands.common import Json, err, out, print_json, split
 from modelport.errors import UsageError
-from modelport.frontends.options import AUTO, TIME_LIMIT_S
+from modelport.frontends.options import ExportOptions
 from modelport.show import show_tuning
 from modelport.types import parse_bytes
 
@@ -44,6 +44,7 @@ def limits_of(
     )
 
 
+@said.takes_export_options
 def tune(
     source: said.Source,
     output: Annotated[
@@ -77,21 +78,15 @@ def tune(
         bool, typer.Option("--exhaustive", help="Try everything to the end.")
     ] = False,
     task: Annotated[str | None, typer.Option(help="A name of `modelport tasks`.")] = None,
-    opset: said.Opset = None,
-    exporter: said.Exporter = AUTO,
-    module: said.Module = None,
+    *,
+    export: ExportOptions,
     operators: said.Operators = None,
-    trust: said.Trust = False,
-    time_limit: said.TimeLimit = TIME_LIMIT_S,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin the search anew.")] = False,
     as_json: Json = False,
 ) -> None:
     """Search what is fastest on this machine: engine, precision, route, layout, threads."""
     limits = limits_of(latency, memory, size, start_up)
     counts = thread_counts_of(threads)
-    options = said.options_of(
-        opset=opset, exporter=exporter, module=module, trust=trust, time_limit=time_limit
-    )
     from modelport.frontends.operators import parse_operators
     from modelport.progress import Silent, Told
     from modelport.tuning import STAGES
@@ -113,7 +108,7 @@ def tune(
             layouts=layouts,
             exhaustive=exhaustive,
             task=task,
-            export=options,
+            export=export,
             examples=examples,
             operators=parse_operators(operators),
             overwrite=overwrite,
