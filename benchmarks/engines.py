@@ -2,13 +2,15 @@
 
     pip install -c constraints.txt -e ".[bench]"
     modelport engines install mnn ncnn litert executorch
-    python benchmarks/engines.py run [--only resnet50] [--steps exhaustive,halving,race]
+    python benchmarks/engines.py run [--only resnet50] [--steps exhaustive,cold,halving,race]
     python benchmarks/engines.py table
 
-A model is searched by trying everything, then once more by halving, each with caches of its own that are
-empty at first. Then one variant of each engine and precision, the tuner's choice and plain
-`torch.onnx.export` with ONNX Runtime are timed in turn, in one process. Outcomes go to
-`benchmarks/.engines/rows.jsonl`: a run goes on where the last one stopped.
+A model is searched by trying everything (`exhaustive`); by halving as on a machine that has tuned nothing
+before (`cold`); and by halving as on one that has tuned the other models of this benchmark (`halving`), of
+which it knows what their exhaustive searches found. Each search has caches of its own that are empty at
+first. In the `race` the choices, one variant of each engine and precision, and plain `torch.onnx.export`
+with ONNX Runtime are timed in turn, in one process. Outcomes go to `benchmarks/.engines/rows.jsonl`: a run
+goes on where the last one stopped.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -38,11 +40,14 @@ from torch import nn
 
 import modelport
 from modelport.engines import ENGINES
+from modelport.engines.cache import features
 from modelport.engines.workers.wire import artifact_from_json
 from modelport.places import home
 from modelport.profile.latency import interleaved
 from modelport.progress import Told
+from modelport.tune.experience import relative_times
 from modelport.tune.ledger import Ledger
+from modelport.tune.notebook import VARIABLE, Notebook, experience_folder
 from modelport.tuning import Tuning
 
 FOLDER = Path(__file__).resolve().parent / ".engines"
@@ -95,10 +100,38 @@ def _exhaustive(
     }
 
 
+def _cold(name: str, subject: Subject, engines: list[str], done: dict[str, Any]) -> dict[str, Any]:
+    return {"cold": _searched(name, subject, engines, "cold")}
+
+
 def _halving(
     name: str, subject: Subject, engines: list[str], done: dict[str, Any]
 ) -> dict[str, Any]:
-    return {"halving": _searched(name, subject, engines, "halving")}
+    others = {
+        other: row["exhaustive"]["candidates"]
+        for other, row in rows().items()
+        if other != name and "exhaustive" in row
+    }
+    with (
+        tempfile.TemporaryDirectory(prefix="modelport-", dir=FOLDER) as notes,
+        _set(VARIABLE, notes),
+    ):
+        for other, candidates in others.items():
+            _note(other, candidates)
+        found = _searched(name, subject, engines, "halving", notes)
+    return {
+        "engines": {each: ENGINES.get(each).version() for each in engines},
+        "halving": found,
+        "learnt_from": sorted(others),
+    }
+
+
+def _note(model: str, candidates: list[dict[str, Any]]) -> None:
+    """Writes down what a model taught, as its search does."""
+    times = {each["name"]: each["latency_ms"] for each in candidates if each["latency_ms"]}
+    versions = {name: ENGINES.get(name).version() for name in ENGINES_TRIED}
+    owners = {name: name.partition("-")[0] for name in times}
+    Notebook(experience_folder(features()), model, versions).write(relative_times([times]), owners)
 
 
 def _race(name: str, subject: Subject, engines: list[str], done: dict[str, Any]) -> dict[str, Any]:
@@ -110,7 +143,7 @@ def _race(name: str, subject: Subject, engines: list[str], done: dict[str, Any])
     }
 
 
-STEPS = {"exhaustive": _exhaustive, "halving": _halving, "race": _race}
+STEPS = {"exhaustive": _exhaustive, "cold": _cold, "halving": _halving, "race": _race}
 
 
 def _folder(name: str) -> Path:
@@ -119,13 +152,16 @@ def _folder(name: str) -> Path:
     return made
 
 
-def _searched(name: str, subject: Subject, engines: list[str], how: str) -> dict[str, Any]:
+def _searched(
+    name: str, subject: Subject, engines: list[str], how: str, experience: str = "0"
+) -> dict[str, Any]:
     """What the search found. Of its artifacts those that the race needs are kept."""
     place = _folder(name)
     shutil.rmtree(place / how, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="modelport-", dir=FOLDER) as scratch:
         data = _data(subject, Path(scratch) / "feeds")
-        found = _tuned(subject.module(), subject, data, place, engines, how).to_json()
+        with _set(VARIABLE, experience):
+            found = _tuned(subject.module(), subject, data, place, engines, how).to_json()
     shutil.rmtree(place / how / "home")
     kept = {_artifact_of(candidate) for candidate in _shown(found)}
     for artifact in (place / how / "search" / "artifacts").iterdir():
@@ -148,22 +184,27 @@ def _tuned(
     own = place / how / "home"
     own.mkdir(parents=True)
     (own / "engines").symlink_to(home() / "engines")
-    before = os.environ.get("MODELPORT_HOME")
-    os.environ["MODELPORT_HOME"] = str(own)
-    try:
-        from modelport.commands.common import err
-        from modelport.tuning import STAGES
+    from modelport.commands.common import err
+    from modelport.tuning import STAGES
 
-        with Told(err, STAGES) as progress:
-            return modelport.tune(
-                module, subject.inputs, output=place / how / "search", calibration=data,
-                budget=BUDGET, engines=engines, exhaustive=how == "exhaustive", progress=progress,
-            )  # fmt: skip
+    with _set("MODELPORT_HOME", str(own)), Told(err, STAGES) as progress:
+        return modelport.tune(
+            module, subject.inputs, output=place / how / "search", calibration=data,
+            budget=BUDGET, engines=engines, exhaustive=how == "exhaustive", progress=progress,
+        )  # fmt: skip
+
+
+@contextmanager
+def _set(variable: str, value: str) -> Iterator[None]:
+    before = os.environ.get(variable)
+    os.environ[variable] = value
+    try:
+        yield
     finally:
         if before is None:
-            del os.environ["MODELPORT_HOME"]
+            del os.environ[variable]
         else:
-            os.environ["MODELPORT_HOME"] = before
+            os.environ[variable] = before
 
 
 def _multiply_adds(module: nn.Module, subject: Subject) -> int:
@@ -182,7 +223,7 @@ def _in_turn(
     feeds = subject.feeds(0)
     with ExitStack() as opened:
         calls: dict[str, Callable[[], object]] = {PLAIN: _plain(module, feeds, place)}
-        for how in [how for how in ("halving", "exhaustive") if how in done]:
+        for how in [how for how in ("halving", "cold", "exhaustive") if how in done]:
             folder = place / how / "search"
             known = Ledger(folder / "trials.jsonl", _question(folder))
             for candidate in _shown(done[how]):
