@@ -21,7 +21,7 @@ from modelport.optimization import optimize as run_passes
 from modelport.optimization import probe_with
 from modelport.staging import stage_beside
 from modelport.tailoring import Tailor
-from modelport.types import Feeds, Signature, Target
+from modelport.types import QUANTIZED, Feeds, Signature, Target
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -82,7 +82,7 @@ def prepare(
         engine: one whose toolchain is elsewhere, as `modelport engines` says.
         output: the folder to write.
         device: what it is compiled for, in the engine's own words: a chip or an architecture.
-        calibration: folder of `.npy` or `.npz` feeds, for int8.
+        calibration: folder of `.npy` or `.npz` feeds, for int8 and fp8.
         optimize: whether to run the portable passes first, which fold what toolchains trip over.
         overwrite: whether to replace a folder that `prepare` has written before.
 
@@ -94,7 +94,7 @@ def prepare(
     target = Target(precision, device or "cpu")
     with _staged(output, overwrite) as stage:
         graph = model if not isinstance(model, (str, Path)) else io.load(Path(model))
-        feeds = _feeds(calibration, signature_of(graph)) if precision == "int8" else []
+        feeds = _feeds(calibration, signature_of(graph)) if precision in QUANTIZED else []
         made = member.prepare(_legal(graph, member, optimize), target, stage, feeds)
     return Preparation(engine, precision, device or "", output, made)
 

@@ -25,8 +25,11 @@ Feeds: TypeAlias = Mapping[str, Array]
 Outputs: TypeAlias = dict[str, Array]
 """One array for each output of a signature, by name. The receiver owns the buffers."""
 
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+PRECISIONS = ("fp32", "fp16", "bf16", "fp8", "int8")
 """Arithmetic of a variant, from the closest to the source to the furthest."""
+
+QUANTIZED = ("fp8", "int8")
+"""Those that calibration finds scales for."""
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,8 @@ from modelport.quantize import SCHEMES
 from modelport.quantize.nncf import applies, quantize
 from modelport.quantize.schemes import Scheme
 from modelport.tailoring import Tailor
-from modelport.types import PRECISIONS, Artifact, Feeds, Signature, Target
+from modelport.types import PRECISIONS, QUANTIZED, Artifact, Feeds, Signature, Target
 
-QUANTIZED = "int8"
 OWN = "own"
 """What the rules of an engine say that quantizes by itself."""
 
@@ -145,8 +144,9 @@ def _names(engines: Sequence[str] | None) -> list[str]:
 
 def _plans(engine: Engine, target: Target, direct: bool) -> list[Plan]:
     """One for each scheme where we quantize the graph, one for each route where nobody does."""
-    if target.precision == QUANTIZED and engine.rules.quantization != OWN:
-        return [Plan(engine.name, target, SCHEMES.get(name)) for name in SCHEMES]
+    if target.precision in QUANTIZED and engine.rules.quantization != OWN:
+        schemes = [SCHEMES.get(name) for name in SCHEMES]
+        return [Plan(engine.name, target, s) for s in schemes if s.precision == target.precision]
     routes = engine.routes if direct else engine.routes[:1]
     return [Plan(engine.name, target, route=route) for route in routes]
 
@@ -215,7 +215,7 @@ class Compiler:
 def _quantized(model: ir.Model, scheme: Scheme, calibration: Sequence[Feeds]) -> ir.Model | str:
     """The quantized graph, or why there is none."""
     if not calibration:
-        return "int8 needs calibration data: point --calibration at a folder of real inputs"
+        return f"{scheme.precision} needs calibration data: point --calibration at a folder of real inputs"
     reason = applies(model, scheme)
     if reason is not None:
         return reason
@@ -248,7 +248,7 @@ def _compiled_directly(
 
 
 def _own_calibration(item: Plan, calibration: Sequence[Feeds]) -> Sequence[Feeds]:
-    return calibration if item.target.precision == QUANTIZED and item.scheme is None else ()
+    return calibration if item.target.precision in QUANTIZED and item.scheme is None else ()
 
 
 def _compiled(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections import Counter
 from pathlib import Path
 
 import fake_tools
@@ -21,6 +22,7 @@ from modelport.errors import EngineError
 from modelport.graph import operators
 from modelport.graph.io import from_proto
 from modelport.graph.query import set_bounds
+from modelport.quantize import nncf
 from modelport.types import Dim, Feeds, Target, TensorSpec
 
 BODY = "c = Conv <pads = [1, 1, 1, 1]> (image, w) y = Relu (c)"
@@ -105,6 +107,19 @@ def test_precisions_are_in_the_graph(tensorrt: Prepares, tmp_path: Path) -> None
             assert not any(onnx.numpy_helper.to_array(zero).any() for zero in zeros)
 
 
+@pytest.mark.parametrize("body", [BODY, QUANTIZED], ids=["float", "int8"])
+def test_float8_is_in_the_graph(body: str, tensorrt: Prepares, tmp_path: Path) -> None:
+    if body == BODY and (reason := nncf.available()):
+        pytest.skip(reason)
+    made = tensorrt.prepare(net(body=body), Target("fp8"), tmp_path, feeds() * 3)
+    assert "--stronglyTyped" in made.commands[0]
+    model = onnx.load(tmp_path / "model.onnx")
+    kinds = Counter(each.data_type for each in model.graph.initializer)
+    assert kinds[onnx.TensorProto.FLOAT8E4M3FN] >= 1
+    assert not kinds[onnx.TensorProto.INT8] + kinds[onnx.TensorProto.UINT8]
+    onnx.checker.check_model(model)
+
+
 def test_float_graphs_are_calibrated(tensorrt: Prepares, tmp_path: Path) -> None:
     tensorrt.prepare(net(), Target("int8"), tmp_path, feeds())
     header, *lines = (tmp_path / "calibration.cache").read_text().splitlines()
@@ -132,7 +147,8 @@ def test_plugins_go_along(tensorrt: Prepares, tmp_path: Path) -> None:
     ("target", "told"),
     [
         (Target(device="sm89"), "choose tensorrt-rtx, which builds for GPUs elsewhere"),
-        (Target("int8"), "or as a float graph with calibration feeds"),
+        (Target("int8"), "wants int8 as a quantized graph, or as a float graph with calibration"),
+        (Target("fp8"), "wants fp8 as a quantized graph, or as a float graph with calibration"),
     ],
 )
 def test_what_cannot_be_built_is_refused(

@@ -711,10 +711,10 @@ OPTIONS: list[tuple[list[str], str]] = [
     (["--budget", "200%"], "The budget '200%' cannot be read."),
     (["--budget", "nan"], "The budget 'nan' cannot be read."),
     (
-        ["--precisions", "fp8"],
-        "There is no precision 'fp8'. Expected one of fp32, fp16, bf16, int8.",
+        ["--precisions", "fp4"],
+        "There is no precision 'fp4'. Expected one of fp32, fp16, bf16, fp8, int8.",
     ),
-    (["--precisions", "fp32,fp8"], "There is no precision 'fp8'."),
+    (["--precisions", "fp32,fp4"], "There is no precision 'fp4'."),
     (["--engines", "foo"], "There is no engine named 'foo'. Expected one of onnxruntime, openvino"),
     (["--engines", "onxruntime"], "'onnxruntime'"),
     (

@@ -59,6 +59,9 @@ def test_a_gpu_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(type(engine), "available", lambda self: None)
     assert engine.refuses(Target(device="sm89")) is None
     assert "sm89 say" in str(engine.refuses(Target(device="cuda:0")))
+    assert engine.refuses(Target("fp8", device="sm89+sm120")) is None
+    told = engine.refuses(Target("fp8", device="sm86+sm89"))
+    assert told == "fp8 needs a GPU from sm89 on, and 'sm86+sm89' was asked for"
 
 
 # --- a session ----------------------------------------------------------------------------------

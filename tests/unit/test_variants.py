@@ -57,7 +57,7 @@ def test_plan_without_a_program_has_no_direct_ways() -> None:
 
 
 def test_plan_refuses_unknown_names() -> None:
-    with pytest.raises(UsageError, match="There is no precision 'fp8'"):
-        plan(None, ["fp8"], threads=0)
+    with pytest.raises(UsageError, match="There is no precision 'fp4'"):
+        plan(None, ["fp4"], threads=0)
     with pytest.raises(UsageError, match=r"There is no engine named 'onnxruntme'.*onnxruntime"):
         plan(["onnxruntme"], None, threads=0)

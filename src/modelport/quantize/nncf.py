@@ -16,6 +16,7 @@ from modelport.errors import EngineUnavailableError, QuantizationError
 from modelport.graph import provenance
 from modelport.graph.io import from_proto, to_proto
 from modelport.graph.query import is_depthwise, signature_of
+from modelport.quantize.float8 import float8
 from modelport.quantize.schemes import Scheme
 from modelport.types import Feeds
 
@@ -59,7 +60,8 @@ def quantize(model: ir.Model, scheme: Scheme, feeds: Sequence[Feeds]) -> ir.Mode
             f"NNCF could not apply the scheme {scheme.name} ({' '.join(str(error).split())[:240]})",
             hint="Deploy with --precisions fp32,bf16, or report the model to modelport",
         ) from error
-    return _finished(from_proto(proto), model)
+    made = _finished(from_proto(proto), model)
+    return float8(made, model) if scheme.precision == "fp8" else made
 
 
 def _run_nncf(proto: Any, scheme: Scheme, feeds: Sequence[Feeds], keep: list[str]) -> Any:

@@ -13,6 +13,7 @@ class Scheme:
     """How a graph is quantized. JSON-able; finding scales and placing them is for the quantizer.
 
     Attributes:
+        precision: of weights and activations: `int8`, or `fp8` for float8 (E4M3).
         bits: of weights and activations.
         weights: one scale to an output channel, or one to a tensor.
         activations: likewise. More than one scale helps depthwise convolutions, but only OpenVINO can
@@ -25,6 +26,7 @@ class Scheme:
 
     name: str
     summary: str
+    precision: Literal["int8", "fp8"] = "int8"
     bits: int = 8
     weights: Literal["per_channel", "per_tensor"] = "per_channel"
     activations: Literal["per_channel", "per_tensor"] = "per_tensor"
@@ -44,4 +46,12 @@ INT8_MIXED = Scheme(
     summary="int8, with depthwise convolutions in float: they do few of the multiplications, and "
     "with only a handful of weights to a channel lose most",
     keep_float=("depthwise",),
+)
+
+FP8 = Scheme(
+    name="fp8",
+    summary="every convolution and matrix product in float8 (E4M3), for GPUs from Ada and Hopper on",
+    precision="fp8",
+    zero_point="symmetric",
+    bias_correction=False,  # what NNCF corrects is the error of int8
 )

@@ -1,4 +1,4 @@
-"""Takes the zero points out of a quantized graph, for engines that know none.
+"""Takes the zero points out of a quantized graph, for engines that know none, and those that want float8.
 
 Before:
     q = QuantizeLinear (x, scale, zero_point)           # uint8, or int8 with a zero point
@@ -11,12 +11,17 @@ After:
 The new grid reaches as far as the old one on its longer side, so no value is cut off that was not
 before; steps become up to twice as coarse. Weights are rounded anew, from the numbers they stood for.
 Biases in int32 become the floats that they stand for. Exact it is not; see `modelport.verify`.
+
+With `FLOAT8` the numbers are those of E4M3: four bits of exponent, three of mantissa, up to 448, no
+infinity. Micikevicius et al., "FP8 Formats for Deep Learning", arXiv:2209.05433.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
@@ -31,24 +36,58 @@ from modelport.types import Array
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
 _RANGES = {ir.DataType.UINT8: (0, 255), ir.DataType.INT8: (-128, 127)}
-_STEPS = 127
-"""On either side of zero; -128 stays unused."""
 
 
-def symmetric(model: ir.Model) -> ir.Model:
-    """A copy of the graph whose integers are int8 around zero.
+@dataclass(frozen=True)
+class Numbers:
+    """What is stored, around zero.
+
+    Attributes:
+        reach: the largest; its negative is the smallest.
+        stored: rounds to them what lies within the reach.
+    """
+
+    kind: ir.DataType
+    reach: float
+    stored: Callable[[Array], Array]
+
+
+INT8 = Numbers(ir.DataType.INT8, 127, lambda steps: np.rint(steps).astype(np.int8))
+"""-128 stays unused."""
+
+FLOAT8 = Numbers(ir.DataType.FLOAT8E4M3FN, 448, lambda steps: steps.astype(ml_dtypes.float8_e4m3fn))
+
+Known = Callable[[ir.Node, Array], Array]
+"""Takes a Dequantize and what its stored weight stands for; gives the weight before it was quantized."""
+
+
+def symmetric(
+    model: ir.Model, numbers: Numbers = INT8, known: Known = lambda _, weight: weight
+) -> ir.Model:
+    """A copy of the graph whose quantized numbers are of that kind, around zero.
+
+    Args:
+        known: knows weights more exactly than the graph does, for rounding them anew.
 
     Raises:
         QuantizationError: where integers are of other widths, where scales are computed while the
             model runs, and where something besides Dequantize reads them.
     """
     made = copy_of(model)
-    job = _Recentring(made)
+    job = _Recentring(made, numbers, known)
     # All grids first: without a zero point, the type of the integers says which grid a node has.
     found = [(node, _grid_of(node)) for node in made.graph.all_nodes() if _is_ours(node)]
     for node, grid in found:
         job.treat(node, grid)
+    _drop_unused(made.graph)
     return made
+
+
+def _drop_unused(graph: ir.Graph) -> None:
+    """The constants of the old grids."""
+    for name, value in list(graph.initializers.items()):
+        if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
+            del graph.initializers[name]
 
 
 def _is_ours(node: ir.Node) -> bool:
@@ -63,26 +102,22 @@ class _Grid:
     zero: Array
     kind: ir.DataType
 
-    @property
-    def is_symmetric(self) -> bool:
-        return self.kind == ir.DataType.INT8 and not self.zero.any()
-
-    def wider(self) -> Array:
-        """The scale of the symmetric grid that reaches as far on both sides."""
+    def wider(self, numbers: Numbers) -> Array:
+        """The scale of those numbers that reach as far on both sides."""
         low, high = _RANGES[self.kind]
         zero = self.zero.astype(np.float64)
         reach = np.maximum(np.abs(low - zero), np.abs(high - zero)) * self.scale
-        return (reach / _STEPS).astype(self.scale.dtype)
+        return (reach / numbers.reach).astype(self.scale.dtype)
 
 
 class _Recentring:
-    def __init__(self, model: ir.Model) -> None:
-        self._model = model
+    def __init__(self, model: ir.Model, numbers: Numbers, known: Known) -> None:
+        self._model, self._numbers, self._known = model, numbers, known
         self._taken = {value.name for value in all_values(model.graph)}
         self._made: dict[tuple[bytes, tuple[int, ...], str], tuple[ir.Value, ir.Value]] = {}
 
     def treat(self, node: ir.Node, grid: _Grid | None) -> None:
-        if grid is None or grid.is_symmetric:
+        if grid is None or (grid.kind == self._numbers.kind and not grid.zero.any()):
             return
         stored = constant_of(node.inputs[0]) if node.op_type == DEQUANTIZE else None
         if grid.kind == ir.DataType.INT32:
@@ -93,7 +128,7 @@ class _Recentring:
             self._round_anew(node, grid, stored)
         else:
             _demand_pairs(node)
-            self._shift(node, grid.wider())
+            self._shift(node, grid.wider(self._numbers))
 
     def _become_float(self, node: ir.Node, grid: _Grid, stored: Array | None) -> None:
         if stored is None:
@@ -107,11 +142,11 @@ class _Recentring:
     def _round_anew(self, node: ir.Node, grid: _Grid, stored: Array) -> None:
         """A weight: its own numbers decide how fine the new grid is, not the reach of the old one."""
         axes = tuple(a for a in range(stored.ndim) if grid.scale.ndim == 0 or a != _axis(node))
-        numbers = _numbers(node, grid, stored)
-        reach = np.abs(numbers).max(axis=axes, initial=0)
-        scale = (np.where(reach > 0, reach, 1) / _STEPS).astype(grid.scale.dtype)
-        steps = np.rint(numbers / _along(scale, _axis(node), numbers.ndim))
-        rounded = np.clip(steps, -_STEPS, _STEPS).astype(np.int8)
+        weight, most = self._known(node, _numbers(node, grid, stored)), self._numbers.reach
+        reach = np.abs(weight).max(axis=axes, initial=0)
+        scale = (np.where(reach > 0, reach, 1) / most).astype(grid.scale.dtype)
+        steps = np.clip(weight / _along(scale, _axis(node), weight.ndim), -most, most)
+        rounded = self._numbers.stored(steps)
         old = node.inputs[0]
         assert old is not None
         node.replace_input_with(0, self._constant(rounded, f"{old.name}_symmetric"))
@@ -127,13 +162,13 @@ class _Recentring:
                 node.replace_input_with(index, value)
         if node.op_type == QUANTIZE:
             node.attributes.pop("output_dtype", None)
-            node.outputs[0].type = ir.TensorType(ir.DataType.INT8)
+            node.outputs[0].type = ir.TensorType(self._numbers.kind)
 
     def _parameters(self, scale: Array) -> tuple[ir.Value, ir.Value]:
         """Equal grids share their two constants."""
         key = (scale.tobytes(), scale.shape, scale.dtype.name)
         if key not in self._made:
-            zero = np.zeros(scale.shape, np.int8)
+            zero = self._numbers.stored(np.zeros(scale.shape))
             self._made[key] = (
                 self._constant(scale, "symmetric_scale"),
                 self._constant(zero, "symmetric_zero"),

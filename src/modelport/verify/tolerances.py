@@ -28,6 +28,8 @@ TOLERANCES: dict[str, Tolerance] = {
     "fp16": Tolerance(cosine_mean=0.999, cosine_min=0.99, sqnr_db=30.0),
     # Eight bits of mantissa give some 25 to 45 dB at the logits.
     "bf16": Tolerance(cosine_mean=0.99, cosine_min=0.95, sqnr_db=18.0),
+    # Three bits of mantissa are as coarse as int8 where numbers are large, and finer where they are small.
+    "fp8": Tolerance(cosine_mean=0.95, cosine_min=0.85, sqnr_db=10.0),
     # Sound int8 of small convolutional nets lies at 13 dB and up; a ViT quantized without care
     # falls to a cosine of 0.92, and must not pass.
     "int8": Tolerance(cosine_mean=0.95, cosine_min=0.85, sqnr_db=10.0),

@@ -25,7 +25,7 @@ class TensorRt(PreparingEngine):
     name: ClassVar[str] = "tensorrt"
     tool: ClassVar[str] = "trtexec"
     tool_source: ClassVar[str] = "TensorRT 10 or 11 (https://developer.nvidia.com/tensorrt)"
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16", "int8")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16", "fp8", "int8")
     rules: ClassVar[Rules] = Rules(
         opsets=(9, 24),
         quantization="qdq",

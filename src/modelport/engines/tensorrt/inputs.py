@@ -17,6 +17,8 @@ from modelport.engines.tensorrt.calibration import write_cache
 from modelport.errors import EngineError
 from modelport.graph.operators import declared
 from modelport.graph.query import signature_of
+from modelport.quantize.nncf import quantize
+from modelport.quantize.schemes import FP8
 from modelport.quantize.symmetric import DEQUANTIZE, QUANTIZE
 from modelport.quantize.typed import typed
 from modelport.types import Feeds, Signature, Target
@@ -83,9 +85,11 @@ def _in_precision(
         return typed(model, precision), ["--stronglyTyped"], []
     if not calibration:
         raise EngineError(
-            f"{NAME} wants int8 as a quantized graph, or as a float graph with calibration feeds",
+            f"{NAME} wants {precision} as a quantized graph, or as a float graph with calibration feeds",
             hint="Give a folder of .npy or .npz feeds with --calibration",
         )
+    if precision == "fp8":
+        return quantize(model, FP8, calibration), ["--stronglyTyped"], []
     write_cache(model, calibration, directory / RANGES)
     return model, ["--int8", f"--calib={RANGES}"], [OLD_FLAG.format(flag="--calib")]
 

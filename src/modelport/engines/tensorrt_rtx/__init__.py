@@ -15,6 +15,9 @@ from modelport.types import Artifact, Feeds, Target
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+FIRST_WITH_FP8 = 89
+"""Compute capability of Ada."""
+
 
 class TensorRtRtx(ConvertingEngine):
     """`Target.device` is `cuda:N`, `sm86+sm89`, `workspace=MIB`, or several of these joined by commas.
@@ -27,7 +30,7 @@ class TensorRtRtx(ConvertingEngine):
     name: ClassVar[str] = "tensorrt-rtx"
     package: ClassVar[str | None] = "tensorrt-rtx-cu13-bindings"
     module: ClassVar[str | None] = "tensorrt_rtx_bindings"
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "fp8", "int8")
     deployable: ClassVar[bool] = False
     requirements: ClassVar[Path | None] = Path(__file__).with_name("requirements.txt")
     rules: ClassVar[Rules] = Rules(
@@ -44,6 +47,11 @@ class TensorRtRtx(ConvertingEngine):
 
     def refuses(self, target: Target) -> str | None:
         reason = super().refuses(target)
+        wanted = () if reason else GpuTarget.parse(target.device).capabilities
+        if target.precision == "fp8" and any(number < FIRST_WITH_FP8 for number in wanted):
+            reason = (
+                f"fp8 needs a GPU from sm{FIRST_WITH_FP8} on, and {target.device!r} was asked for"
+            )
         if reason is None and GpuTarget.parse(target.device).index is not None:
             reason = self.cannot_run() and (
                 f"the device {target.device!r} is a GPU of this machine, which has none; a GPU elsewhere "
