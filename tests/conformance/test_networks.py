@@ -23,7 +23,7 @@ from modelport.quantize import SCHEMES
 from modelport.quantize.nncf import available as nncf_missing
 from modelport.quantize.nncf import quantize
 from modelport.tailoring import Tailor
-from modelport.types import PRECISIONS, Artifact, Feeds, Outputs, Signature, Target
+from modelport.types import PRECISIONS, QUANTIZED, Artifact, Feeds, Outputs, Signature, Target
 from modelport.verify.compare import compare, run_all
 
 pytestmark = pytest.mark.timeout(1200)  # some compile C++, which takes minutes on a busy machine
@@ -90,12 +90,12 @@ def exported(name: str, spec: str) -> Exported:
 
 
 @cache
-def quantized(name: str) -> object:
+def quantized(name: str, precision: str = "int8") -> object:
     network = NETWORKS[name]
     made = exported(name, network.fixed)
     return quantize(
         made.graph,
-        SCHEMES.get(SCHEME.get(name, "int8")),
+        SCHEMES.get(SCHEME.get(name, "int8") if precision == "int8" else precision),
         pictures(network.side, 1, range(CALIBRATION)),
     )
 
@@ -127,7 +127,7 @@ def usable(name: str, precision: str, route: str) -> Engine:
     reason = engine.refuses(Target(precision=precision))
     if reason is not None:
         pytest.skip(f"{name} at {precision}: {reason}")
-    if precision == "int8" and engine.rules.quantization != "own":
+    if precision in QUANTIZED and engine.rules.quantization != "own":
         if route == PROGRAM:
             pytest.skip(f"{name}: int8 is made in the graph, not in the program")
         if reason := nncf_missing():
@@ -145,11 +145,11 @@ def compiled(
 ) -> Artifact:
     made = exported(network, spec)
     target = Target(precision=precision, threads=1)
-    own = precision == "int8" and engine.rules.quantization == "own"
+    own = precision in QUANTIZED and engine.rules.quantization == "own"
     feeds = pictures(NETWORKS[network].side, 1, range(CALIBRATION)) if own else []
     if route == PROGRAM:
         return engine.compile_program(made.program, made.signature, target, folder, feeds)
-    graph = quantized(network) if precision == "int8" and not own else made.graph
+    graph = quantized(network, precision) if precision in QUANTIZED and not own else made.graph
     fitted = Tailor().fit(graph, engine, engine.rules.legalize)
     return engine.compile(fitted, target, folder, feeds)
 
@@ -166,7 +166,7 @@ def test_engine_equals_pytorch(
     skip_where_it_only_compiles(engine)
     made = exported(network, spec)
     feeds = pictures(NETWORKS[network].side, 1, range(100, 104))
-    ours = precision == "int8" and engine.rules.quantization != "own"
+    ours = precision in QUANTIZED and engine.rules.quantization != "own"
     want = emulated(network, feeds) if ours else made.want(feeds)
     assert moves(want)
     with engine.load(artifact, threads=1) as session:

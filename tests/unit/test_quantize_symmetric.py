@@ -165,6 +165,13 @@ def test_half_precision_is_in_the_graph_and_not_in_its_ends() -> None:
     assert typed(model, "fp32") is model
 
 
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+def test_a_float_graph_does_not_pass_for_a_quantized_one(precision: str) -> None:
+    model = graph("y = MatMul(x, w)", takes="float[2, 4] x", gives="float[2, 3] y", w=weight(4, 3))
+    with pytest.raises(QuantizationError, match=f"is to be {precision}, and nothing in it is"):
+        typed(model, precision)
+
+
 def test_ranges_are_those_of_all_feeds() -> None:
     model = graph(
         "h = Neg(x)\ny = Mul(h, two)",

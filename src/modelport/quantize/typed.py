@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from modelport.errors import QuantizationError
 from modelport.frontends.network.half import halve
 from modelport.graph.retype import copy_of
 from modelport.quantize.float8 import float8
-from modelport.quantize.symmetric import symmetric
+from modelport.quantize.symmetric import is_quantized, symmetric
+from modelport.types import QUANTIZED
 
 
 def typed(model: ir.Model, precision: str) -> ir.Model:
@@ -17,8 +19,13 @@ def typed(model: ir.Model, precision: str) -> ir.Model:
     Inputs and outputs keep their types.
 
     Raises:
-        QuantizationError: where a quantized graph cannot be made symmetric.
+        QuantizationError: where it is not quantized, or cannot be made symmetric.
     """
+    if precision in QUANTIZED and not is_quantized(model):
+        raise QuantizationError(
+            f"The graph is to be {precision}, and nothing in it is quantized",
+            hint="Deploy with calibration data, or quantize the graph before",
+        )
     if precision == "fp16":
         made = copy_of(model)
         halve(made)

@@ -19,7 +19,7 @@ from modelport.graph.operators import declared
 from modelport.graph.query import signature_of
 from modelport.quantize.nncf import quantize
 from modelport.quantize.schemes import FP8
-from modelport.quantize.symmetric import DEQUANTIZE, QUANTIZE
+from modelport.quantize.symmetric import is_quantized
 from modelport.quantize.typed import typed
 from modelport.types import Feeds, Signature, Target
 
@@ -81,7 +81,7 @@ def _in_precision(
         return model, ["--noTF32"], []  # whose ten bits of mantissa are not what fp32 promises
     if precision == "bf16":
         return model, ["--bf16"], [OLD_FLAG.format(flag="--bf16")]
-    if precision == "fp16" or _is_quantized(model):
+    if precision == "fp16" or is_quantized(model):
         return typed(model, precision), ["--stronglyTyped"], []
     if not calibration:
         raise EngineError(
@@ -92,10 +92,6 @@ def _in_precision(
         return quantize(model, FP8, calibration), ["--stronglyTyped"], []
     write_cache(model, calibration, directory / RANGES)
     return model, ["--int8", f"--calib={RANGES}"], [OLD_FLAG.format(flag="--calib")]
-
-
-def _is_quantized(model: ir.Model) -> bool:
-    return any(node.op_type in (QUANTIZE, DEQUANTIZE) for node in model.graph.all_nodes())
 
 
 def _files_of(model: ir.Model) -> list[str]:
