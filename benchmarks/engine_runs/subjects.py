@@ -126,6 +126,7 @@ def _timm(name: str) -> Callable[[], nn.Module]:
 class Segmenter(nn.Module):
     def __init__(self) -> None:
         super().__init__()
+        import_torchvision()  # transformers imports it too
         from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
         self.net = SegformerForSemanticSegmentation(SegformerConfig(num_labels=150))
@@ -139,6 +140,7 @@ class Embedder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        import_torchvision()
         from transformers import BertConfig, BertModel
 
         config = BertConfig(
