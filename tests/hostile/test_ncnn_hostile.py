@@ -71,7 +71,7 @@ def said_of(path: Path) -> str:
 )  # fmt: skip
 def test_texts_that_are_wrong(before: str, after: str, said: str, pair: Path) -> None:
     change(pair, before, after)
-    text = refused(pair, "net.param is no ncnn network", "copy or convert it again")
+    text = refused(pair, "net.param is no ncnn network", "copy or export it again")
     assert said in text
 
 

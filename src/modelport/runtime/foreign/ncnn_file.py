@@ -15,6 +15,7 @@ from pathlib import Path
 from modelport.engines.ncnn.least import least_bytes
 from modelport.engines.ncnn.network import Layer, Network
 from modelport.errors import BundleFormatError
+from modelport.runtime.foreign.damage import reading
 from modelport.runtime.foreign.folder import TEXT_LIMIT_BYTES
 from modelport.runtime.foreign.ncnn_sizes import CONVOLUTIONS, KEEPS_SHAPE, takes_any_size
 from modelport.types import Blob, Dim, Signature, TensorSpec
@@ -32,18 +33,13 @@ def read_ncnn(path: Path, weights: Path) -> Signature:
     Raises:
         BundleFormatError: where the text describes no network, or the weights are too short for it.
     """
-    try:
+    damage = (ValueError, ArithmeticError, LookupError)
+    with reading(
+        path, "ncnn network", "the .param file, in text form, that belongs to a .bin file", damage
+    ):
         network = Network.parse(_text(path))
         signature = _signature(network)
         wanted, has = least_bytes(network, Blob(weights).view()), weights.stat().st_size
-    except (ValueError, ArithmeticError, LookupError) as error:
-        raise BundleFormatError(
-            f"{path} is no ncnn network ({error})",
-            expected="the .param file, in text form, that belongs to a .bin file",
-            hint="It was cut short or is something else: copy or convert it again",
-        ) from error
-    except OSError as error:
-        raise BundleFormatError(f"{path} cannot be read ({error.strerror})") from error
     if wanted > has:
         raise BundleFormatError(
             f"{weights} has {has} bytes, too few for the layers in {path.name}",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelport.errors import BundleFormatError
+from modelport.runtime.foreign.damage import reading
 from modelport.types import Blob, Dim, Signature, TensorSpec
 
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
@@ -62,16 +63,9 @@ def read_onnx(path: Path) -> OnnxFile:
     Raises:
         BundleFormatError: where it is no ONNX model, or has an input or output that is no tensor.
     """
-    try:
+    damage = (_NotProtobufError, UnicodeDecodeError, RecursionError)
+    with reading(path, "ONNX model", "a whole .onnx file", damage):
         return _Reader(path).read(Blob(path).view())
-    except (_NotProtobufError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleFormatError(
-            f"{path} is no ONNX model ({error})",
-            expected="a whole .onnx file",
-            hint="It was cut short or is something else: copy or export it again",
-        ) from error
-    except OSError as error:
-        raise BundleFormatError(f"{path} cannot be read ({error.strerror})") from error
 
 
 class _Reader:

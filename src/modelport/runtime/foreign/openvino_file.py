@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
-from modelport.errors import BundleFormatError
+from modelport.runtime.foreign.damage import reading
 from modelport.types import Dim, Signature, TensorSpec
 
 LIMIT_BYTES = 64 * 1024 * 1024
@@ -33,18 +33,13 @@ def read_openvino(path: Path) -> Signature:
         BundleFormatError: where the file is no OpenVINO network.
     """
     reader = _Reader()
-    try:
+    damage = (_UnreadableError, expat.ExpatError, ValueError)
+    with reading(
+        path, "OpenVINO network", "the .xml file that OpenVINO writes beside its .bin", damage
+    ):
         if path.stat().st_size > LIMIT_BYTES:
             raise _UnreadableError("it is too large for a description")
         return reader.read(path.read_bytes())
-    except (_UnreadableError, expat.ExpatError, ValueError) as error:
-        raise BundleFormatError(
-            f"{path} is no OpenVINO network ({error})",
-            expected="the .xml file that OpenVINO writes beside its .bin",
-            hint="It was cut short or is something else: copy or export it again",
-        ) from error
-    except OSError as error:
-        raise BundleFormatError(f"{path} cannot be read ({error.strerror})") from error
 
 
 class _Layer:

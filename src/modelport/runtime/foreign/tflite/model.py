@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from modelport.errors import BundleFormatError
+from modelport.runtime.foreign.damage import reading
 from modelport.runtime.foreign.tflite.flatbuffer import Flatbuffer, NotFlatError, Table
 from modelport.types import Blob, Dim, Signature, TensorSpec
 
@@ -93,16 +94,9 @@ def read_tflite(path: Path) -> TfliteFile:
     Raises:
         BundleFormatError: where it is no TFLite model, or an input or output is no tensor of numbers.
     """
-    try:
+    damage = (NotFlatError, UnicodeDecodeError)
+    with reading(path, "TFLite model", "a whole .tflite file", damage):
         return _Reader(path, Blob(path).view()).read()
-    except (NotFlatError, UnicodeDecodeError) as error:
-        raise BundleFormatError(
-            f"{path} is no TFLite model ({error})",
-            expected="a whole .tflite file",
-            hint="It was cut short or is something else: copy or convert it again",
-        ) from error
-    except OSError as error:
-        raise BundleFormatError(f"{path} cannot be read ({error.strerror})") from error
 
 
 class _Reader:
