@@ -87,9 +87,6 @@ def _write_pad(node: ir.Node, at: Lowering) -> None:
     end_inputs(node, 3)
 
 
-# --- Softmax ------------------------------------------------------------------------------------
-
-
 def _problem_of_resize(node: ir.Node, at: Lowering) -> str | None:
     get = node.attributes.get_string
     if node.attributes.get_int("antialias", 0):
@@ -221,9 +218,6 @@ def _problem_of_scale(node: ir.Node, at: Lowering) -> str | None:
 
 def _write_scale(node: ir.Node, at: Lowering) -> None:
     drop(node, "axis", "saturate")
-
-
-# --- operators that came later ------------------------------------------------------------------
 
 
 def _problem_of_constant(node: ir.Node, at: Lowering) -> str | None:

@@ -142,9 +142,6 @@ def _write_softmax(node: ir.Node, at: Lowering) -> None:
     at.replace([node], [there, result, back])
 
 
-# --- Resize and sampling ------------------------------------------------------------------------
-
-
 def _write_shape(node: ir.Node, at: Lowering) -> None:
     start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end", None)
     drop(node, "start", "end")

@@ -69,6 +69,3 @@ def first_of(node: ir.Node) -> ir.Value:
 def untyped_problem(node: ir.Node, at: Lowering) -> str | None:
     value = node.inputs[0]
     return "its element type is not known" if value is None or value.dtype is None else None
-
-
-# --- axes that were attributes ------------------------------------------------------------------
