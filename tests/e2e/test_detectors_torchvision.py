@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from modelport.codebases.torchvision_operators import import_torchvision
+from modelport.runtime.decoding import detection_presets as presets
 from modelport.runtime.tasks import TASKS
-from modelport.runtime.tasks import detection_presets as presets
 from modelport.runtime.tasks.base import Context
 from modelport.runtime.tasks.detection import Detections
 

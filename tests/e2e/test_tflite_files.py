@@ -18,13 +18,13 @@ import modelport
 from modelport import Pipeline, transforms
 from modelport.engines import ENGINES
 from modelport.errors import EngineError, FeedsError
+from modelport.runtime.decoding.face_presets import SIX
 from modelport.runtime.foreign.tflite.model import TfliteTensor, read_tflite
 from modelport.runtime.opening import described
 from modelport.runtime.pipeline import Chained, Crops, Stage
 from modelport.runtime.predictor import Predictor
 from modelport.runtime.tasks.base import Context
 from modelport.runtime.tasks.face_detection import Face, FaceDetectionTask, Faces
-from modelport.runtime.tasks.face_presets import SIX
 from modelport.runtime.tasks.pose import Posed
 from modelport.types import Dim
 from support import Ran

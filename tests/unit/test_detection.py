@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from modelport.errors import EngineError, FeedsError, UsageError
+from modelport.runtime.decoding import detection_presets as presets
 from modelport.runtime.placement import Placement, scaling, shifting
 from modelport.runtime.tasks import TASKS
-from modelport.runtime.tasks import detection_presets as presets
 from modelport.runtime.tasks.base import Context
 from modelport.runtime.tasks.detection import Detection, Detections, DetectionTask
 

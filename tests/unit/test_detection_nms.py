@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelport.codebases.torchvision_operators import import_torchvision
-from modelport.runtime.tasks.boxes import (
+from modelport.runtime.decoding.boxes import (
     centres_of_corners,
     corners_of_centres,
     corners_of_sides,
     overlaps,
 )
-from modelport.runtime.tasks.nms import Nms, nms, soft_nms
+from modelport.runtime.decoding.nms import Nms, nms, soft_nms
 
 Array = np.ndarray[Any, Any]
 

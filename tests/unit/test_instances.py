@@ -13,10 +13,10 @@ from torch.nn import functional
 
 from modelport.codebases.torchvision_operators import import_torchvision
 from modelport.errors import FeedsError, UsageError
+from modelport.runtime.decoding.rle import mask_from_rle
 from modelport.runtime.placement import Placement, scaling, shifting
 from modelport.runtime.tasks.base import Context
 from modelport.runtime.tasks.instance_segmentation import Instances, InstanceSegmentationTask
-from modelport.runtime.tasks.rle import mask_from_rle
 
 Array = np.ndarray[Any, Any]
 TASK = InstanceSegmentationTask()

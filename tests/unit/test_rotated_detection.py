@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from modelport.errors import EngineError, FeedsError
-from modelport.runtime.placement import Placement, scaling, shifting
-from modelport.runtime.tasks.base import Context
-from modelport.runtime.tasks.rotated_boxes import (
+from modelport.runtime.decoding.rotated_boxes import (
     corners_of_rotated,
     regular,
     rotated_nms,
     rotated_of_corners,
     rotated_overlap,
 )
+from modelport.runtime.placement import Placement, scaling, shifting
+from modelport.runtime.tasks.base import Context
 from modelport.runtime.tasks.rotated_detection import (
     RotatedDetection,
     RotatedDetections,

@@ -15,6 +15,8 @@ from fake_steps import wait_until
 from PIL import Image
 
 from modelport.errors import DataError, UsageError
+from modelport.runtime.decoding.rle import mask_from_rle
+from modelport.runtime.decoding.skeletons import SKELETONS
 from modelport.runtime.failed import Failed
 from modelport.runtime.sinks import Sink, opened
 from modelport.runtime.sinks.coco import Coco, Ids, entries_of
@@ -27,8 +29,6 @@ from modelport.runtime.tasks.base import Result
 from modelport.runtime.tasks.detection import Detection, Detections
 from modelport.runtime.tasks.instance_segmentation import Instance, Instances
 from modelport.runtime.tasks.pose import Posed, Poses
-from modelport.runtime.tasks.rle import mask_from_rle
-from modelport.runtime.tasks.skeletons import SKELETONS
 from support import entries
 
 FAILED = Failed(DataError("no.png cannot be read"))

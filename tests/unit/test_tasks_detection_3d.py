@@ -13,13 +13,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from modelport.errors import EngineError, FeedsError, UsageError
+from modelport.runtime.decoding.boxes_3d import AnchorGrid, decoded, directed
+from modelport.runtime.decoding.monocular import Lens, camera_vertices
+from modelport.runtime.decoding.turned_boxes import (
+    corners_of,
+    overlaps_of,
+    shared_areas,
+    turned_nms,
+)
 from modelport.runtime.placement import Placement, scaling, shifting
 from modelport.runtime.tasks import TASKS
 from modelport.runtime.tasks.base import Context
-from modelport.runtime.tasks.boxes_3d import AnchorGrid, decoded, directed
 from modelport.runtime.tasks.detection_3d import Boxes3D
-from modelport.runtime.tasks.monocular import Lens, camera_vertices
-from modelport.runtime.tasks.turned_boxes import corners_of, overlaps_of, shared_areas, turned_nms
 from modelport.runtime.voxels import voxelise
 
 Array = np.ndarray[Any, Any]

@@ -12,11 +12,11 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from modelport.errors import FeedsError
+from modelport.runtime.decoding.rle import mask_from_rle
 from modelport.runtime.placement import Placement, scaling, shifting
 from modelport.runtime.tasks import TASKS
 from modelport.runtime.tasks.base import Context
 from modelport.runtime.tasks.panoptic_segmentation import Panoptic
-from modelport.runtime.tasks.rle import mask_from_rle
 
 Array = np.ndarray[Any, Any]
 LABELS = ("person", "dog", "sky", "grass")

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
+from modelport.runtime.decoding.planes import Grid, Method, gathered, resized_to, strongest
 from modelport.runtime.placement import Placement, scaling, shifting
-from modelport.runtime.tasks.planes import Grid, Method, gathered, resized_to, strongest
 
 Array = np.ndarray[Any, Any]
 
@@ -95,7 +95,7 @@ def test_a_turned_picture_is_turned_back() -> None:
 def test_bands_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     planes = noise(3, 9, 9)
     whole = resized_to(planes, (50, 40))
-    monkeypatch.setattr("modelport.runtime.tasks.planes._AT_ONCE", 500)
+    monkeypatch.setattr("modelport.runtime.decoding.planes._AT_ONCE", 500)
     np.testing.assert_array_equal(resized_to(planes, (50, 40)), whole)
     assert len(list(Grid(stretched((40, 50), (9, 9)), (9, 9)).bands(planes))) == 13
 

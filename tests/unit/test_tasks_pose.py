@@ -13,12 +13,12 @@ from PIL import Image
 from scipy import ndimage
 
 from modelport.errors import EngineError, FeedsError, UsageError
+from modelport.runtime.decoding.heatmaps import Blur, peaks, refined
+from modelport.runtime.decoding.skeletons import SKELETONS
 from modelport.runtime.placement import Placement, scaling, shifting
 from modelport.runtime.tasks import TASKS
 from modelport.runtime.tasks.base import Context
-from modelport.runtime.tasks.heatmaps import Blur, peaks, refined
 from modelport.runtime.tasks.pose import Poses
-from modelport.runtime.tasks.skeletons import SKELETONS
 
 Array = np.ndarray[Any, Any]
 THREE = [["head", "left hand", "right hand"], [[0, 1], [0, 2]]]

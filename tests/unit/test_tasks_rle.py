@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from modelport.errors import DataError
-from modelport.runtime.tasks.rle import (
+from modelport.runtime.decoding.rle import (
     counts_in,
     counts_of,
     mask_from_rle,

@@ -12,11 +12,11 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from modelport.errors import EngineError, FeedsError, UsageError
+from modelport.runtime.decoding.regions import spot_in, tinted
+from modelport.runtime.decoding.rle import mask_from_rle
 from modelport.runtime.placement import Placement, scaling, shifting
 from modelport.runtime.tasks import TASKS
 from modelport.runtime.tasks.base import Context
-from modelport.runtime.tasks.regions import spot_in, tinted
-from modelport.runtime.tasks.rle import mask_from_rle
 from modelport.runtime.tasks.semantic_segmentation import Segmentation
 
 Array = np.ndarray[Any, Any]

@@ -14,17 +14,17 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageDraw
 
 from modelport.errors import EngineError, FeedsError, UsageError
-from modelport.runtime.placement import Placement, scaling, shifting
-from modelport.runtime.tasks import TASKS
-from modelport.runtime.tasks.base import Context
-from modelport.runtime.tasks.blobs import blobs_of
-from modelport.runtime.tasks.quads import (
+from modelport.runtime.decoding.blobs import blobs_of
+from modelport.runtime.decoding.quads import (
     Rectangle,
     clockwise,
     convex_hull,
     mean_inside,
     smallest_rectangle,
 )
+from modelport.runtime.placement import Placement, scaling, shifting
+from modelport.runtime.tasks import TASKS
+from modelport.runtime.tasks.base import Context
 from modelport.runtime.tasks.text_detection import TextLine, TextLines, in_reading_order
 from modelport.runtime.tasks.text_recognition import Text
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelport.errors import UsageError
-from modelport.runtime.tasks.assignment import assign, pairs_below
 from modelport.runtime.tasks.detection import Detection, Detections
-from modelport.runtime.tasks.motion import Motion, measures
 from modelport.runtime.tasks.tensors import Tensors
-from modelport.runtime.tasks.tracking import Tracker, Tracks
+from modelport.runtime.tracking import Tracker, Tracks
+from modelport.runtime.tracking.assignment import assign, pairs_below
+from modelport.runtime.tracking.motion import Motion, measures
 
 Array = np.ndarray[Any, Any]
 

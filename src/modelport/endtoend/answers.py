@@ -17,8 +17,8 @@ from modelport.endtoend.segmenting import (
     unsegmentable,
 )
 from modelport.frontends.network import Tensor
+from modelport.runtime.decoding.boxes import overlaps
 from modelport.runtime.tasks.base import Result
-from modelport.runtime.tasks.boxes import overlaps
 from modelport.runtime.tasks.classification import Classification, ClassificationParameters
 from modelport.runtime.tasks.detection import Detections
 from modelport.runtime.tasks.tensors import Tensors

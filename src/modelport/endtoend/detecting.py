@@ -1,6 +1,6 @@
 """A detector's decode step in the graph: candidates, boxes, non-maximum suppression, back to the picture.
 
-It follows `modelport.runtime.tasks.detection_head`, operator by operator.
+It follows `modelport.runtime.decoding.detection_head`, operator by operator.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 from modelport.endtoend.canvas import Axis, Canvas
 from modelport.endtoend.detecting_codes import decoded
 from modelport.frontends.network import Network, Tensor
-from modelport.runtime.tasks.anchors import Priors
-from modelport.runtime.tasks.box_codes import SWAPPED
-from modelport.runtime.tasks.detection_parameters import HeadParameters
-from modelport.runtime.tasks.head_parts import Part
-from modelport.runtime.tasks.nms import Nms
+from modelport.runtime.decoding.anchors import Priors
+from modelport.runtime.decoding.box_codes import SWAPPED
+from modelport.runtime.decoding.detection_parameters import HeadParameters
+from modelport.runtime.decoding.head_parts import Part
+from modelport.runtime.decoding.nms import Nms
 
 Outputs_ = Mapping[str, Tensor]
 

@@ -1,4 +1,4 @@
-"""From the numbers of a head to boxes, in the graph: `modelport.runtime.tasks.box_codes` once more."""
+"""From the numbers of a head to boxes, in the graph: `modelport.runtime.decoding.box_codes` once more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from modelport.errors import UsageError
 from modelport.frontends.network import Network, Tensor
-from modelport.runtime.tasks.detection_parameters import HeadParameters
+from modelport.runtime.decoding.detection_parameters import HeadParameters
 
 Priors_: TypeAlias = tuple[Tensor, Tensor, Tensor]
 """Middles, sides and strides, N x 2 each."""

@@ -1,7 +1,7 @@
 """A segmenter's decode step in the graph: from maps of scores to the class of every pixel of the picture.
 
-It follows `modelport.runtime.tasks.planes`: every pixel looks up its place in the grid of the scores, so that
-padding and crops are undone on the way.
+It follows `modelport.runtime.decoding.planes`: every pixel looks up its place in the grid of the scores, so
+that padding and crops are undone on the way.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from modelport.endtoend.canvas import Axis, Canvas
 from modelport.frontends.network import Network, Tensor
-from modelport.runtime.tasks.reading import logit
+from modelport.runtime.decoding.reading import logit
 from modelport.runtime.tasks.semantic_segmentation import (
     Segmentation,
     SemanticSegmentationParameters,

@@ -26,7 +26,7 @@ import onnx_ir as ir
 from modelport.deployment.edits.base import Draft, Edit, Edited
 from modelport.deployment.edits.outputs import output_at, settled, strip, strip_problem
 from modelport.passes.matching import producer
-from modelport.runtime.tasks.planes import resized_to
+from modelport.runtime.decoding.planes import resized_to
 from modelport.runtime.tasks.semantic_segmentation import SemanticSegmentationParameters
 from modelport.types import Outputs
 

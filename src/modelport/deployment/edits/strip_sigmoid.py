@@ -21,7 +21,7 @@ import onnx_ir as ir
 from modelport.deployment.edits.base import Draft, Edit, Edited
 from modelport.deployment.edits.outputs import output_at, settled, strip, strip_problem
 from modelport.passes.matching import producer
-from modelport.runtime.tasks.detection_parameters import HeadParameters
+from modelport.runtime.decoding.detection_parameters import HeadParameters
 from modelport.types import Outputs
 
 

@@ -21,8 +21,8 @@ import onnx_ir as ir
 from modelport.deployment.edits.base import Draft, Edit, Edited
 from modelport.deployment.edits.outputs import output_at, settled, strip, strip_problem
 from modelport.passes.matching import producer
-from modelport.runtime.tasks.detection_parameters import HeadParameters
-from modelport.runtime.tasks.head_parts import Part
+from modelport.runtime.decoding.detection_parameters import HeadParameters
+from modelport.runtime.decoding.head_parts import Part
 from modelport.types import Outputs
 
 _BEFORE = {"rows": ((0, 2, 1), "columns"), "maps_last": ((0, 2, 3, 1), "maps")}

@@ -5,10 +5,10 @@ and `answering` batches them, `joining` makes one result of several, `chained` i
 draws it, `manifest` and `saving` keep it in a file.
 """
 
+from modelport.runtime.decoding.nms import Nms
 from modelport.runtime.pipeline.chain import Pipeline
 from modelport.runtime.pipeline.chained import Chained, Part
 from modelport.runtime.pipeline.pyramid import Pyramid
 from modelport.runtime.pipeline.stages import Crops, Stage, Turn
-from modelport.runtime.tasks.nms import Nms
 
 __all__ = ["Chained", "Crops", "Nms", "Part", "Pipeline", "Pyramid", "Stage", "Turn"]

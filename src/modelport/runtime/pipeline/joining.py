@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from modelport.errors import UsageError
+from modelport.runtime.decoding.nms import Nms
 from modelport.runtime.failed import Failed
 from modelport.runtime.pipeline.things import box_of, score_of, things_of
 from modelport.runtime.tasks.base import Result, Task
-from modelport.runtime.tasks.nms import Nms
 from modelport.types import Array
 
 

@@ -10,9 +10,9 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from typing_extensions import Self
 
 from modelport.errors import DataError
+from modelport.runtime.decoding.nms import Nms
 from modelport.runtime.placement import Sides, scaling
 from modelport.runtime.tasks.base import Parameters
-from modelport.runtime.tasks.nms import Nms
 from modelport.runtime.transforms.regions import Cut
 from modelport.runtime.transforms.resampling import Interpolation, resample
 from modelport.runtime.transforms.rounding import Rounding, pixels

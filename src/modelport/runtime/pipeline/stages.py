@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from modelport.errors import UsageError
+from modelport.runtime.decoding.nms import Nms
 from modelport.runtime.pipeline.pyramid import Pyramid
-from modelport.runtime.tasks.nms import Nms
 from modelport.runtime.transforms.frames import Level
 from modelport.runtime.transforms.regions import Edges
 

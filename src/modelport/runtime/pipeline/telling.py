@@ -7,11 +7,11 @@ from typing import Any
 
 from PIL import Image
 
+from modelport.runtime.decoding.sheet import Sheet, colour_of
 from modelport.runtime.failed import Failed
 from modelport.runtime.pipeline.chained import Chained, Part
 from modelport.runtime.pipeline.things import box_of
 from modelport.runtime.tasks.base import Result, Task
-from modelport.runtime.tasks.sheet import Sheet, colour_of
 
 Tasks = Mapping[str, Task[Any, Any]]
 """By the name of the stage."""

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from modelport.errors import DataError, UsageError
+from modelport.runtime.decoding.rle import rle_from_mask
 from modelport.runtime.failed import Failed
 from modelport.runtime.sinks.base import FileSink
 from modelport.runtime.sources.base import Item
 from modelport.runtime.tasks.base import Result
-from modelport.runtime.tasks.rle import rle_from_mask
 
 
 @dataclass(frozen=True)

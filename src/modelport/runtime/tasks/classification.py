@@ -11,9 +11,9 @@ from PIL import Image
 from pydantic import Field, PositiveInt
 
 from modelport.errors import EngineError, FeedsError
+from modelport.runtime.decoding.reading import sigmoid
+from modelport.runtime.decoding.sheet import Sheet
 from modelport.runtime.tasks.base import Context, Parameters, Result, Task
-from modelport.runtime.tasks.reading import sigmoid
-from modelport.runtime.tasks.sheet import Sheet
 from modelport.types import Array, Outputs
 
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from PIL import Image
 
+from modelport.runtime.decoding.planes import Grid
+from modelport.runtime.decoding.reading import not_nan, of_shape, output_named
 from modelport.runtime.tasks.base import Context, Parameters, Result, Task
-from modelport.runtime.tasks.planes import Grid
-from modelport.runtime.tasks.reading import not_nan, of_shape, output_named
 from modelport.runtime.tiling import Tiling
 from modelport.types import Array, Outputs
 

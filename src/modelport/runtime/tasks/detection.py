@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
+from modelport.runtime.decoding.detection_head import Found, find
+from modelport.runtime.decoding.detection_parameters import HeadParameters
+from modelport.runtime.decoding.sheet import Sheet, colour_of
 from modelport.runtime.tasks.base import Context, Result, Task
-from modelport.runtime.tasks.detection_head import Found, find
-from modelport.runtime.tasks.detection_parameters import HeadParameters
-from modelport.runtime.tasks.sheet import Sheet, colour_of
 from modelport.types import Array, Outputs
 
 Box = tuple[float, float, float, float]

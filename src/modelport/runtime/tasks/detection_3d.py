@@ -11,16 +11,16 @@ from PIL import Image
 from pydantic import Field, PositiveInt, model_validator
 
 from modelport.errors import FeedsError
-from modelport.runtime.tasks.base import Context, Parameters, Result, Task
-from modelport.runtime.tasks.boxes_3d import AnchorGrid, decoded, directed, thinned, vertices
-from modelport.runtime.tasks.monocular import (
+from modelport.runtime.decoding.boxes_3d import AnchorGrid, decoded, directed, thinned, vertices
+from modelport.runtime.decoding.monocular import (
     Lens,
     camera_boxes,
     camera_vertices,
     strongest_peaks,
 )
-from modelport.runtime.tasks.reading import TENSORS, not_nan, output_named, planes_of, sigmoid
-from modelport.runtime.tasks.sheet import Sheet, colour_of
+from modelport.runtime.decoding.reading import TENSORS, not_nan, output_named, planes_of, sigmoid
+from modelport.runtime.decoding.sheet import Sheet, colour_of
+from modelport.runtime.tasks.base import Context, Parameters, Result, Task
 from modelport.types import Array, Outputs
 
 _EDGES = (

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from modelport.errors import FeedsError, UsageError
+from modelport.runtime.decoding.pooling import pool_tokens, without_fillers
+from modelport.runtime.decoding.reading import TENSORS, not_nan, output_named
 from modelport.runtime.tasks.base import Context, Parameters, Result, Task
-from modelport.runtime.tasks.pooling import pool_tokens, without_fillers
-from modelport.runtime.tasks.reading import TENSORS, not_nan, output_named
 from modelport.types import Array, Outputs
 
 

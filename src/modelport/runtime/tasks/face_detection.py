@@ -9,13 +9,13 @@ import numpy as np
 from PIL import Image
 
 from modelport.errors import FeedsError
+from modelport.runtime.decoding.boxes import FAR, centres_of_corners
+from modelport.runtime.decoding.detection_head import Found, extras, find
+from modelport.runtime.decoding.detection_parameters import HeadParameters
+from modelport.runtime.decoding.head_parts import Part
+from modelport.runtime.decoding.sheet import Sheet, colour_of
 from modelport.runtime.tasks.base import Context, Parameters, Result, Task
-from modelport.runtime.tasks.boxes import FAR, centres_of_corners
 from modelport.runtime.tasks.detection import Box, boxes_in_picture, priors_in_picture
-from modelport.runtime.tasks.detection_head import Found, extras, find
-from modelport.runtime.tasks.detection_parameters import HeadParameters
-from modelport.runtime.tasks.head_parts import Part
-from modelport.runtime.tasks.sheet import Sheet, colour_of
 from modelport.types import Array, Outputs
 
 FIVE = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")

@@ -10,13 +10,10 @@ import numpy as np
 from PIL import Image
 
 from modelport.errors import FeedsError
-from modelport.runtime.placement import Sides
-from modelport.runtime.tasks.base import Context, Parameters, Result, Task
-from modelport.runtime.tasks.detection import Box, boxes_in_picture, described, row_of
-from modelport.runtime.tasks.detection_head import Found, extras, find
-from modelport.runtime.tasks.detection_parameters import HeadParameters
-from modelport.runtime.tasks.head_parts import Part, floats, output_of
-from modelport.runtime.tasks.mask_sampling import (
+from modelport.runtime.decoding.detection_head import Found, extras, find
+from modelport.runtime.decoding.detection_parameters import HeadParameters
+from modelport.runtime.decoding.head_parts import Part, floats, output_of
+from modelport.runtime.decoding.mask_sampling import (
     Lines,
     Window,
     grid_places,
@@ -26,9 +23,12 @@ from modelport.runtime.tasks.mask_sampling import (
     turned,
     window_of,
 )
-from modelport.runtime.tasks.reading import sigmoid
-from modelport.runtime.tasks.rle import rle_from_mask
-from modelport.runtime.tasks.sheet import Sheet, colour_of
+from modelport.runtime.decoding.reading import sigmoid
+from modelport.runtime.decoding.rle import rle_from_mask
+from modelport.runtime.decoding.sheet import Sheet, colour_of
+from modelport.runtime.placement import Sides
+from modelport.runtime.tasks.base import Context, Parameters, Result, Task
+from modelport.runtime.tasks.detection import Box, boxes_in_picture, described, row_of
 from modelport.types import Array, Outputs
 
 

@@ -10,14 +10,14 @@ import numpy as np
 from PIL import Image
 from pydantic import Field, NonNegativeInt, PositiveInt
 
+from modelport.runtime.decoding.fusion import Piece, fused, merged
+from modelport.runtime.decoding.planes import Grid, resized_to, strongest
+from modelport.runtime.decoding.queries import claimed, kept
+from modelport.runtime.decoding.reading import not_nan, of_shape, output_named, planes_of, sigmoid
+from modelport.runtime.decoding.regions import Palette, colour_from, counted, tinted
+from modelport.runtime.decoding.rle import rle_from_mask
+from modelport.runtime.decoding.sheet import colour_of
 from modelport.runtime.tasks.base import Context, Parameters, Result, Task
-from modelport.runtime.tasks.fusion import Piece, fused, merged
-from modelport.runtime.tasks.planes import Grid, resized_to, strongest
-from modelport.runtime.tasks.queries import claimed, kept
-from modelport.runtime.tasks.reading import not_nan, of_shape, output_named, planes_of, sigmoid
-from modelport.runtime.tasks.regions import Palette, colour_from, counted, tinted
-from modelport.runtime.tasks.rle import rle_from_mask
-from modelport.runtime.tasks.sheet import colour_of
 from modelport.types import Array, Outputs
 
 _MASKS = ("1", "queries", "height", "width")

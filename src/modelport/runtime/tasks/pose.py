@@ -9,10 +9,8 @@ import numpy as np
 from PIL import Image
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from modelport.runtime.placement import Placement
-from modelport.runtime.tasks.base import Context, Parameters, Result, Task
-from modelport.runtime.tasks.heatmaps import Blur, Refinement, input_places, peaks, refined
-from modelport.runtime.tasks.keypoint_codes import (
+from modelport.runtime.decoding.heatmaps import Blur, Refinement, input_places, peaks, refined
+from modelport.runtime.decoding.keypoint_codes import (
     Part,
     RowForm,
     chosen,
@@ -20,9 +18,11 @@ from modelport.runtime.tasks.keypoint_codes import (
     from_simcc,
     in_rows,
 )
-from modelport.runtime.tasks.reading import not_nan, of_shape, output_named
-from modelport.runtime.tasks.sheet import Sheet, colour_of
-from modelport.runtime.tasks.skeletons import SKELETONS, Skeleton, bone_colour
+from modelport.runtime.decoding.reading import not_nan, of_shape, output_named
+from modelport.runtime.decoding.sheet import Sheet, colour_of
+from modelport.runtime.decoding.skeletons import SKELETONS, Skeleton, bone_colour
+from modelport.runtime.placement import Placement
+from modelport.runtime.tasks.base import Context, Parameters, Result, Task
 from modelport.types import Array, Outputs
 
 

@@ -11,9 +11,9 @@ from PIL import Image
 from pydantic import FiniteFloat, PositiveInt, model_validator
 
 from modelport.errors import FeedsError
+from modelport.runtime.decoding.reading import TENSORS, not_nan, output_named, planes_of
 from modelport.runtime.placement import Placement
 from modelport.runtime.tasks.base import Context, Parameters, Result, Task
-from modelport.runtime.tasks.reading import TENSORS, not_nan, output_named, planes_of
 from modelport.runtime.tiling import Tiling
 from modelport.types import Array, Outputs
 

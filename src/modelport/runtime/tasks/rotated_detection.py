@@ -10,19 +10,19 @@ import numpy as np
 from PIL import Image
 
 from modelport.errors import EngineError, FeedsError
-from modelport.runtime.tasks.base import Context, Parameters, Result, Task
-from modelport.runtime.tasks.detection import described
-from modelport.runtime.tasks.detection_head import Found, extras, find
-from modelport.runtime.tasks.detection_parameters import HeadParameters
-from modelport.runtime.tasks.head_parts import Part
-from modelport.runtime.tasks.rotated_boxes import (
+from modelport.runtime.decoding.detection_head import Found, extras, find
+from modelport.runtime.decoding.detection_parameters import HeadParameters
+from modelport.runtime.decoding.head_parts import Part
+from modelport.runtime.decoding.rotated_boxes import (
     Convention,
     corners_of_rotated,
     regular,
     rotated_nms,
     rotated_of_corners,
 )
-from modelport.runtime.tasks.sheet import Sheet, colour_of
+from modelport.runtime.decoding.sheet import Sheet, colour_of
+from modelport.runtime.tasks.base import Context, Parameters, Result, Task
+from modelport.runtime.tasks.detection import described
 from modelport.types import Array, Outputs
 
 _ALL = 2**31 - 1
@@ -35,7 +35,7 @@ class Angle(Parameters):
     Attributes:
         part: one number for each box.
         unit: of the number.
-        convention: how results are written; see `modelport.runtime.tasks.rotated_boxes`.
+        convention: how results are written; see `modelport.runtime.decoding.rotated_boxes`.
     """
 
     part: Part

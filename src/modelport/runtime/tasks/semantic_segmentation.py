@@ -10,9 +10,8 @@ from PIL import Image
 from pydantic import Field
 
 from modelport.errors import FeedsError
-from modelport.runtime.tasks.base import Context, Parameters, Result, Task
-from modelport.runtime.tasks.planes import Grid, strongest
-from modelport.runtime.tasks.reading import (
+from modelport.runtime.decoding.planes import Grid, strongest
+from modelport.runtime.decoding.reading import (
     TENSORS,
     logit,
     not_nan,
@@ -20,8 +19,9 @@ from modelport.runtime.tasks.reading import (
     output_named,
     planes_of,
 )
-from modelport.runtime.tasks.regions import Palette, colour_from, counted, tinted
-from modelport.runtime.tasks.rle import rle_from_mask
+from modelport.runtime.decoding.regions import Palette, colour_from, counted, tinted
+from modelport.runtime.decoding.rle import rle_from_mask
+from modelport.runtime.tasks.base import Context, Parameters, Result, Task
 from modelport.runtime.tiling import Tiling
 from modelport.types import Array, Outputs
 

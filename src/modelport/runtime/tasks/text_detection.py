@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from modelport.runtime.decoding.blobs import Blob, blobs_of
+from modelport.runtime.decoding.quads import Quad, clockwise, mean_inside, smallest_rectangle
+from modelport.runtime.decoding.reading import not_nan, planes_of, sigmoid
+from modelport.runtime.decoding.sheet import Sheet, colour_of
 from modelport.runtime.tasks.base import Context, Parameters, Result, Task
-from modelport.runtime.tasks.blobs import Blob, blobs_of
-from modelport.runtime.tasks.quads import Quad, clockwise, mean_inside, smallest_rectangle
-from modelport.runtime.tasks.reading import not_nan, planes_of, sigmoid
-from modelport.runtime.tasks.sheet import Sheet, colour_of
 from modelport.types import Array, Outputs
 
 Share = Annotated[float, Field(ge=0, le=1)]

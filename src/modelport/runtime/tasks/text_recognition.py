@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from modelport.errors import FeedsError
+from modelport.runtime.decoding.reading import not_nan, of_shape
+from modelport.runtime.decoding.sheet import Sheet
 from modelport.runtime.tasks.base import Context, Parameters, Result, Task
-from modelport.runtime.tasks.reading import not_nan, of_shape
-from modelport.runtime.tasks.sheet import Sheet
 from modelport.types import Array, Outputs
 
 

@@ -7,13 +7,13 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from modelport.errors import FeedsError
+from modelport.runtime.decoding.reading import TENSORS, softmax
 from modelport.runtime.tasks.base import Context, Parameters
 from modelport.runtime.tasks.classification import (
     Classification,
     ClassificationParameters,
     ClassificationTask,
 )
-from modelport.runtime.tasks.reading import TENSORS, softmax
 from modelport.types import Array, Outputs
 
 

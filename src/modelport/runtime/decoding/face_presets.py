@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from modelport.runtime.tasks.dense_presets import Sides, Values
+from modelport.runtime.decoding.dense_presets import Sides, Values
 
 Names = Sequence[int | str]
 

@@ -15,11 +15,11 @@ import numpy as np
 from pydantic import Field, NonNegativeInt
 
 from modelport.errors import UsageError
-from modelport.runtime.tasks.assignment import pairs_below
+from modelport.runtime.decoding.boxes import overlaps
 from modelport.runtime.tasks.base import Parameters, Result
-from modelport.runtime.tasks.boxes import overlaps
 from modelport.runtime.tasks.detection import Box, row_of
-from modelport.runtime.tasks.motion import Motion
+from modelport.runtime.tracking.assignment import pairs_below
+from modelport.runtime.tracking.motion import Motion
 from modelport.types import Array
 
 

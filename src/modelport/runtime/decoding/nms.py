@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, PositiveFloat
 
+from modelport.runtime.decoding.boxes import areas, overlaps, overlaps_of_sides
 from modelport.runtime.tasks.base import Parameters
-from modelport.runtime.tasks.boxes import areas, overlaps, overlaps_of_sides
 from modelport.types import Array
 
 BLOCK = 64

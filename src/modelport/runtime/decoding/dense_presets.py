@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from modelport.runtime.tasks.anchors import anchors_of
+from modelport.runtime.decoding.anchors import anchors_of
 
 Values = dict[str, Any]
 Sides = Sequence[float]

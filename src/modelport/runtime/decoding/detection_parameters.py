@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from modelport.runtime.tasks.anchors import PriorGrid
+from modelport.runtime.decoding.anchors import PriorGrid
+from modelport.runtime.decoding.box_codes import RELATIVE, Code, Scaling, Unit
+from modelport.runtime.decoding.class_scores import Activation, Background, Joining, Scoring
+from modelport.runtime.decoding.head_parts import Arrangement, Part
+from modelport.runtime.decoding.nms import Nms
 from modelport.runtime.tasks.base import Parameters
-from modelport.runtime.tasks.box_codes import RELATIVE, Code, Scaling, Unit
-from modelport.runtime.tasks.class_scores import Activation, Background, Joining, Scoring
-from modelport.runtime.tasks.head_parts import Arrangement, Part
-from modelport.runtime.tasks.nms import Nms
 
 PRESET = "preset"
 
@@ -19,7 +19,7 @@ PRESET = "preset"
 class HeadParameters(Parameters):
     """How the outputs of a detector are read.
 
-    `preset` may name a usual head, see `modelport.runtime.tasks.detection_presets`; the other
+    `preset` may name a usual head, see `modelport.runtime.decoding.detection_presets`; the other
     parameters then change it.
 
     Attributes:
@@ -102,7 +102,7 @@ class HeadParameters(Parameters):
     def _of_preset(cls, given: Any) -> Any:
         if not isinstance(given, dict) or PRESET not in given:
             return given
-        from modelport.runtime.tasks.detection_presets import expanded
+        from modelport.runtime.decoding.detection_presets import expanded
 
         return expanded(given)
 

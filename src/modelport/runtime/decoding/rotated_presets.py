@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modelport.runtime.tasks.dense_presets import Sides, Values
+from modelport.runtime.decoding.dense_presets import Sides, Values
 
 
 def yolov8_obb(classes: int = 15, output: int | str = 0) -> Values:

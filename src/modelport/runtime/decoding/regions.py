@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from modelport.runtime.tasks.sheet import Colour, Sheet, colour_of
+from modelport.runtime.decoding.sheet import Colour, Sheet, colour_of
 from modelport.types import Array
 
 Channel = Annotated[int, Field(ge=0, le=255)]

@@ -11,9 +11,9 @@ from typing import Literal
 
 import numpy as np
 
-from modelport.runtime.tasks.anchors import Priors
-from modelport.runtime.tasks.boxes import corners_of_centres, corners_of_sides
-from modelport.runtime.tasks.reading import sigmoid, softmax
+from modelport.runtime.decoding.anchors import Priors
+from modelport.runtime.decoding.boxes import corners_of_centres, corners_of_sides
+from modelport.runtime.decoding.reading import sigmoid, softmax
 from modelport.types import Array
 
 Code = Literal[

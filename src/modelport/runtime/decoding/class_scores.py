@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 
 from modelport.errors import EngineError
-from modelport.runtime.tasks.head_parts import floats
-from modelport.runtime.tasks.reading import logit, sigmoid, softmax
+from modelport.runtime.decoding.head_parts import floats
+from modelport.runtime.decoding.reading import logit, sigmoid, softmax
 from modelport.types import Array
 
 Activation = Literal["none", "sigmoid", "softmax"]

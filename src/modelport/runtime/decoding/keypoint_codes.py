@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 
 from modelport.errors import FeedsError
-from modelport.runtime.tasks.boxes import corners_of_centres
-from modelport.runtime.tasks.nms import nms
-from modelport.runtime.tasks.reading import TENSORS, of_shape, sigmoid
+from modelport.runtime.decoding.boxes import corners_of_centres
+from modelport.runtime.decoding.nms import nms
+from modelport.runtime.decoding.reading import TENSORS, of_shape, sigmoid
 from modelport.types import Array
 
 Part = Literal["box", "score", "class", "scores", "points"]

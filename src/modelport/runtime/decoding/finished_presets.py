@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelport.runtime.tasks.dense_presets import Values
+from modelport.runtime.decoding.dense_presets import Values
 
 
 def end_to_end(output: int | str = 0) -> Values:

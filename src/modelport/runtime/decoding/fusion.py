@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modelport.runtime.tasks.queries import Claims, Found
+from modelport.runtime.decoding.queries import Claims, Found
 from modelport.types import Array
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modelport.runtime.tasks.planes import Grid
-from modelport.runtime.tasks.reading import softmax
+from modelport.runtime.decoding.planes import Grid
+from modelport.runtime.decoding.reading import softmax
 from modelport.types import Array
 
 

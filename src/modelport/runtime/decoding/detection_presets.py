@@ -12,8 +12,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from modelport.runtime.tasks.base import Parameters
-from modelport.runtime.tasks.dense_presets import (
+from modelport.runtime.decoding.dense_presets import (
     COCO_ANCHORS,
     RCNN_LIMIT,
     Values,
@@ -30,7 +29,7 @@ from modelport.runtime.tasks.dense_presets import (
     yolov8_raw,
     yolox,
 )
-from modelport.runtime.tasks.face_presets import (
+from modelport.runtime.decoding.face_presets import (
     blazeface,
     centerface,
     mtcnn_faces,
@@ -40,7 +39,7 @@ from modelport.runtime.tasks.face_presets import (
     scrfd,
     yunet,
 )
-from modelport.runtime.tasks.finished_presets import (
+from modelport.runtime.decoding.finished_presets import (
     deformable_detr,
     detr,
     end_to_end,
@@ -51,13 +50,14 @@ from modelport.runtime.tasks.finished_presets import (
     tensorrt_nms,
     torchvision,
 )
-from modelport.runtime.tasks.mask_presets import (
+from modelport.runtime.decoding.mask_presets import (
     mmdeploy_masks,
     torchvision_masks,
     yolov5_seg,
     yolov8_seg,
 )
-from modelport.runtime.tasks.rotated_presets import rtmdet_rotated, yolov8_obb
+from modelport.runtime.decoding.rotated_presets import rtmdet_rotated, yolov8_obb
+from modelport.runtime.tasks.base import Parameters
 
 _FUNCTIONS: tuple[Callable[..., Values], ...] = (
     yolox, yolov5, yolov5_raw, yolov3, yolov8, yolov8_raw, rtmdet, nanodet, fcos, retinanet, ssd,

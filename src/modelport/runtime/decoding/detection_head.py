@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from modelport.errors import EngineError, FeedsError
+from modelport.runtime.decoding.anchors import Priors
+from modelport.runtime.decoding.box_codes import ABSOLUTE, RELATIVE, SWAPPED, expected_bins
+from modelport.runtime.decoding.boxes import FAR
+from modelport.runtime.decoding.class_scores import Candidates, best_of, find_candidates, peaks
+from modelport.runtime.decoding.detection_parameters import HeadParameters
+from modelport.runtime.decoding.head_parts import Grid, Part, Rows, floats, joined
 from modelport.runtime.placement import Placement
-from modelport.runtime.tasks.anchors import Priors
 from modelport.runtime.tasks.base import Context
-from modelport.runtime.tasks.box_codes import ABSOLUTE, RELATIVE, SWAPPED, expected_bins
-from modelport.runtime.tasks.boxes import FAR
-from modelport.runtime.tasks.class_scores import Candidates, best_of, find_candidates, peaks
-from modelport.runtime.tasks.detection_parameters import HeadParameters
-from modelport.runtime.tasks.head_parts import Grid, Part, Rows, floats, joined
 from modelport.types import Array, Outputs
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from pydantic import PositiveFloat, PositiveInt, PrivateAttr
 
 from modelport.errors import FeedsError
+from modelport.runtime.decoding.boxes import centres_of_corners, corners_of_centres
+from modelport.runtime.decoding.head_parts import Grid
 from modelport.runtime.placement import Placement
 from modelport.runtime.tasks.base import Parameters
-from modelport.runtime.tasks.boxes import centres_of_corners, corners_of_centres
-from modelport.runtime.tasks.head_parts import Grid
 from modelport.types import Array
 
 _ALMOST = 1e-4

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modelport.runtime.tasks.dense_presets import Values, yolov5, yolov8
-from modelport.runtime.tasks.finished_presets import mmdeploy, torchvision
+from modelport.runtime.decoding.dense_presets import Values, yolov5, yolov8
+from modelport.runtime.decoding.finished_presets import mmdeploy, torchvision
 
 
 def yolov8_seg(classes: int = 80, output: int | str = 0, prototypes: int | str = 1) -> Values:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from modelport.runtime.tasks.sheet import Colour, colour_of
+from modelport.runtime.decoding.sheet import Colour, colour_of
 
 Bones = tuple[tuple[int, int], ...]
 

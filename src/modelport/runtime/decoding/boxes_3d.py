@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modelport.runtime.tasks.turned_boxes import turned_nms
+from modelport.runtime.decoding.turned_boxes import turned_nms
 from modelport.types import Array
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modelport.runtime.tasks.class_scores import peaks
+from modelport.runtime.decoding.class_scores import peaks
 from modelport.types import Array
 
 
