@@ -369,7 +369,7 @@ def test_experience_spares_what_was_always_slower() -> None:
 @pytest.mark.parametrize("how", ["cannot be compiled", "is far at first", "is far in the end"])
 def test_experience_counts_only_while_the_faster_one_may_be_had(how: str) -> None:
     space = [c for c in SPACE if not c.layout and c.threads == 2 and c.family in ("alpha", "beta")]
-    bench = Bench(plain_figures(alpha=1.0, beta=1.2))
+    bench = Bench(plain_figures(alpha=1.0, beta=1.1))
     if how == "cannot be compiled":
         bench.problems["alpha-int8"] = "no Foo"
     elif how == "is far at first":
@@ -378,3 +378,29 @@ def test_experience_counts_only_while_the_faster_one_may_be_had(how: str) -> Non
     else:
         bench.losses["alpha-int8"] = 0.3
     assert chosen(list(climb(space, bench, TAUGHT).values())) == "beta-int8-2t"
+
+
+def test_experience_counts_beside_what_was_timed_here() -> None:
+    """Nobody timed beta beside alpha before, and yet what is known of beta alone spares its int8."""
+    space = program_space("beta")
+    taught = Experience([{"beta-fp32-direct-2t": 1.0, "beta-int8-direct-2t": 0.7}] * 3)
+    found = climb(space, Bench(figures_of(space, alpha=0.4, beta=0.4)), taught)
+    assert found["beta-int8-direct-2t"].problem == (
+        "it was not tried: at best 0.70 times as slow as beta-fp32-direct-2t on 3 other models, "
+        "which is 2.00 times as slow as the fastest here"
+    )
+    assert found["beta-bf16-direct-2t"].tried, "of it nothing is known"
+
+
+def test_a_family_whose_scout_is_spared_is_judged_by_what_it_did_at_best() -> None:
+    space = program_space("beta", "gamma")
+    runs = [
+        {"alpha-fp32-2t": 1.0, "beta-fp32-direct-2t": r, "gamma-fp32-direct-2t": 1.12}
+        for r in (4, 3, 5)
+    ]
+    bench = Bench(figures_of(space, alpha=1.0, beta=0.1, gamma=0.9))
+    found = climb(space, bench, Experience(runs))
+    # At best beta was 6 times behind alpha's int8, and int8 makes twice as fast. gamma may yet win.
+    assert not any("beta" in name for name in bench.prepared)
+    assert chosen(list(found.values())) == "gamma-int8-direct-2t"
+    assert not found["gamma-fp32-direct-2t"].tried

@@ -1,8 +1,9 @@
 """What was measured of other models on machines like this one, and what it lets a search spare.
 
-Every search leaves, for its model, how long each choice took relative to the fastest. A choice that was
-clearly slower than another on every model that both were timed on is not tried while the other may be had.
-Only the same instruction sets, number of cores and engine versions count: beyond them nothing is known.
+Every search leaves, for its model, how long each choice took relative to the fastest. The least ratio of
+two choices over several models is taken for a bound: what it puts clearly behind something that may be had
+is not tried. Only the same instruction sets, number of cores and engine versions count: beyond them nothing
+is known.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ MODELS = 3
 """Of fewer models nothing is concluded."""
 
 CLEARLY = 1.1
-"""This much slower, at the least, on each of those models."""
+"""How far behind what is spared must be."""
 
 Relative = Mapping[str, float]
 """Times of choices by name, over that of the fastest."""
 
 
 @dataclass(frozen=True)
-class Behind:
-    """How a choice did beside another: at best `ratio` times its time, on that many models."""
+class Least:
+    """How a choice did beside another where it did best: at `ratio` times its time, of that many models."""
 
     ratio: float
     models: int
@@ -34,12 +35,10 @@ class Experience:
     def __init__(self, runs: Sequence[Relative] = ()) -> None:
         self._runs = [dict(run) for run in runs]
 
-    def behind(self, name: str, other: str) -> Behind | None:
-        """Set where `name` was clearly slower than `other` whenever both were timed."""
+    def least(self, name: str, other: str) -> Least | None:
+        """None where too few models tell."""
         ratios = [run[name] / run[other] for run in self._runs if name in run and other in run]
-        if len(ratios) < MODELS or min(ratios) < CLEARLY:
-            return None
-        return Behind(min(ratios), len(ratios))
+        return Least(min(ratios), len(ratios)) if len(ratios) >= MODELS else None
 
     def to_json(self) -> list[dict[str, float]]:
         return self._runs

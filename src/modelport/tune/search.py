@@ -11,7 +11,8 @@ rounds each time, until few are left, which are measured on all data and timed a
 far from the source makes room: whatever was left because of it is looked at again. So the search never
 ends without an answer that exists.
 
-What was measured of other models on this machine spares what was slower than another choice on all of them.
+What was measured of other models on this machine spares what cannot have won, had it done here as well as it
+did at best.
 
 The idea of giving few a long look and many a short one: Jamieson and Talwalkar, "Non-stochastic Best Arm
 Identification and Hyperparameter Optimization", 2016.
@@ -22,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from modelport.tune.experience import NO_EXPERIENCE, Experience
+from modelport.tune.experience import CLEARLY, NO_EXPERIENCE, Experience
 from modelport.tune.limits import Limits
 from modelport.tune.select import CLOSE_CALL, Candidate
 from modelport.tune.space import Choice
@@ -122,12 +123,13 @@ class Search:
         if firsts and not trials.possible(family):
             self._note_others(family, f"it was not tried: {family} cannot take the model")
             return False
-        ratios = [times[c.name] for times in [self._times()] for c in firsts if c.name in times]
+        scouts = [c for c in self._plain if c.family == family and c.first]
+        ratios = [ratio for c in scouts if (ratio := self._at_least(c)) is not None]
         if not ratios or min(ratios) <= reach:
             return True
-        for choice in [c for c in trials.running if c.family == family]:
-            ratio = self._times()[choice.name]
-            trials.leave(choice, f"{ratio:.1f} times as slow as the fastest at first")
+        times = self._times()
+        for choice in [c for c in trials.running if c.family == family and c.name in times]:
+            trials.leave(choice, f"{times[choice.name]:.1f} times as slow as the fastest at first")
         return False
 
     def _reach(self) -> float:
@@ -202,17 +204,35 @@ class Search:
             trials.time(SHORT)
 
     def _known_slower(self, choice: Choice) -> bool:
-        """Whether experience has it behind another one that may still be had."""
+        """Whether experience has it behind what may still be had."""
+        words = self._behind_a_better_one(choice) or self._behind_by_what_was_timed(choice)
+        if words is not None:
+            self._trials.note(choice, problem=f"it was not tried: {words}")
+        return words is not None
+
+    def _behind_a_better_one(self, choice: Choice) -> str | None:
+        """It was slower than another one, on all models. Of its family it stays, where it stands for it."""
         for other in self._plain:
-            known = self._experience.behind(choice.name, other.name)
-            if known is not None and self._may_be_had(other):
-                words = (
-                    f"it was not tried: at best {known.ratio:.2f} times as slow as {other.name} "
+            if choice.first and other.family == choice.family:
+                continue
+            known = self._experience.least(choice.name, other.name)
+            if known is not None and known.ratio >= CLEARLY and self._may_be_had(other):
+                return (
+                    f"at best {known.ratio:.2f} times as slow as {other.name} "
                     f"on {known.models} other models"
                 )
-                self._trials.note(choice, problem=words)
-                return True
-        return False
+        return None
+
+    def _behind_by_what_was_timed(self, choice: Choice) -> str | None:
+        """Another one has been timed here, and next to that one it never was fast enough to win."""
+        for name, time in self._times().items():
+            known = self._experience.least(choice.name, name)
+            if known is not None and known.ratio * time >= CLEARLY:
+                return (
+                    f"at best {known.ratio:.2f} times as slow as {name} on {known.models} other "
+                    f"models, which is {time:.2f} times as slow as the fastest here"
+                )
+        return None
 
     # What is known
 
@@ -242,6 +262,14 @@ class Search:
         close = [known[c.name] for c in trials.timed() if trials.close(c)]
         best = min(close or known.values(), default=1.0)
         return {name: time / best for name, time in known.items()}
+
+    def _at_least(self, choice: Choice) -> float | None:
+        """How far behind it is, or how far at best, by experience; None where nothing tells."""
+        times = self._times()
+        if choice.name in times:
+            return times[choice.name]
+        known = [(self._experience.least(choice.name, name), time) for name, time in times.items()]
+        return max((least.ratio * time for least, time in known if least is not None), default=None)
 
     def _layout(self, family: str) -> str:
         """The fastest of the family so far."""
