@@ -68,7 +68,6 @@ class Search:
         self._trials = Trials(space, bench, budget, limits, tell)
         self._space = self._trials.space
         self._experience = experience
-        self._gains: dict[str, float] = {}
 
     def relative(self) -> dict[str, float]:
         """Times of all that was timed, over that of the fastest."""
@@ -107,30 +106,24 @@ class Search:
 
     def _families(self, choices: Sequence[Choice]) -> None:
         """Tries one precision of each family, then the others of those that may win."""
-        self._try(c for c in choices if c.first and not (c.direct and c.layout))
+        scouts = self._try(c for c in choices if c.first and not (c.direct and c.layout))
         reach = self._reach()
-        layouts = {
-            family: self._layout(family)
-            for family in {choice.family for choice in choices}
-            if self._open(family, reach)
-        }
+        families = {choice.family for choice in choices}
+        layouts = {family: self._layout(family) for family in families if self._open(family, reach)}
+        for choice in [c for c in scouts if c.family not in layouts and c in self._trials.running]:
+            ratio = self._times()[choice.name]
+            self._trials.leave(choice, f"{ratio:.1f} times as slow as the fastest at first")
         self._try(c for c in choices if not c.first and layouts.get(c.family) == c.layout)
 
     def _open(self, family: str, reach: float) -> bool:
         """Whether other precisions of the family may win."""
         trials = self._trials
-        firsts = [c for c in self._space if c.family == family and c.first and trials.tried(c)]
-        if firsts and not trials.possible(family):
+        scouts = [c for c in self._plain if c.family == family and c.first]
+        if any(map(trials.tried, scouts)) and not trials.possible(family):
             self._note_others(family, f"it was not tried: {family} cannot take the model")
             return False
-        scouts = [c for c in self._plain if c.family == family and c.first]
         ratios = [ratio for c in scouts if (ratio := self._at_least(c)) is not None]
-        if not ratios or min(ratios) <= reach:
-            return True
-        times = self._times()
-        for choice in [c for c in trials.running if c.family == family and c.name in times]:
-            trials.leave(choice, f"{times[choice.name]:.1f} times as slow as the fastest at first")
-        return False
+        return not ratios or min(ratios) <= reach
 
     def _reach(self) -> float:
         """How far behind the fastest a family may be with one precision, and win with another."""
@@ -195,13 +188,14 @@ class Search:
                 self._trials.leave(choice, ENOUGH)
         return fit
 
-    def _try(self, choices: Iterable[Choice]) -> None:
+    def _try(self, choices: Iterable[Choice]) -> list[Choice]:
         """Enters what is new and not known to be slower, and times it with all that take part."""
         trials = self._trials
         new = [c for c in choices if not trials.tried(c) and not self._known_slower(c)]
         trials.enter(new)
         if new and trials.running:
             trials.time(SHORT)
+        return new
 
     def _known_slower(self, choice: Choice) -> bool:
         """Whether experience has it behind what may still be had."""
