@@ -285,7 +285,7 @@ def program_space(*alone: str) -> list[Choice]:
     return [
         Choice(
             f"{engine}-{precision}{way}", f"{engine}{way}", 2, precision == "fp32", "",
-            f"{engine}-{precision}", bool(way),
+            f"{engine}-{precision}", bool(way), precision == "int8",
         )
         for engine in ENGINES
         for precision in PRECISIONS
@@ -381,15 +381,27 @@ def test_experience_counts_only_while_the_faster_one_may_be_had(how: str) -> Non
 
 
 def test_experience_counts_beside_what_was_timed_here() -> None:
-    """Nobody timed beta beside alpha before, and yet what is known of beta alone spares its int8."""
+    """beta was never timed beside the fastest, and yet what is known of it and gamma spares its int8."""
     space = program_space("beta")
-    taught = Experience([{"beta-fp32-direct-2t": 1.0, "beta-int8-direct-2t": 0.7}] * 3)
-    found = climb(space, Bench(figures_of(space, alpha=0.4, beta=0.4)), taught)
+    taught = Experience([{"gamma-int8-2t": 1.0, "beta-int8-direct-2t": 0.95}] * 3)
+    bench = Bench(figures_of(space, alpha=0.4, beta=0.4, gamma=0.7))
+    found = climb(space, bench, taught)
     assert found["beta-int8-direct-2t"].problem == (
-        "it was not tried: at best 0.70 times as slow as beta-fp32-direct-2t on 3 other models, "
-        "which is 2.00 times as slow as the fastest here"
+        "it was not tried: at best 0.95 times as slow as gamma-int8-2t on 3 other models, "
+        "which is 1.75 times as slow as the fastest here"
     )
     assert found["beta-bf16-direct-2t"].tried, "of it nothing is known"
+
+
+def test_other_arithmetic_gives_no_bound() -> None:
+    """int8 of alpha is slow on this model alone, which says nothing of beta in float."""
+    space = program_space("beta")
+    taught = Experience([{"alpha-int8-2t": 1.0, "beta-fp32-direct-2t": 2.0}] * 3)
+    bench = Bench(figures_of(space, alpha=1.0, beta=0.7, gamma=3.0, delta=3.0))
+    bench.milliseconds["alpha-int8-2t"] = 1.3
+    bench.milliseconds["alpha-int8-direct-2t"] = 1.3
+    bench.first_losses["alpha-int8"] = bench.losses["alpha-int8"] = 0.3
+    assert chosen(list(climb(space, bench, taught).values())) == "beta-int8-direct-2t"
 
 
 def test_a_family_whose_scout_is_spared_is_judged_by_what_it_did_at_best() -> None:

@@ -26,7 +26,7 @@ from modelport.tune.notebook import Notebook, experience_folder
 from modelport.tune.search import Search
 from modelport.tune.select import Candidate, Decision, select
 from modelport.tune.space import Choice
-from modelport.types import Feeds
+from modelport.types import QUANTIZED, Feeds
 from modelport.variants import Compiled, Compiler, Plan
 
 TRIALS = "trials.jsonl"
@@ -76,10 +76,13 @@ def space_of(plans: Sequence[Plan], threads: Sequence[int]) -> list[Choice]:
         layout = plan.target.layout
         kind = plan.name.removesuffix(f"-{layout}") if layout else plan.name
         first = firsts.setdefault(plan.family, kind) == kind
-        direct = plan.route == PROGRAM
         choices += [
-            Choice(kind, plan.family, count, first, layout, plan.base, direct) for count in threads
-        ]
+            Choice(
+                kind, plan.family, count, first, layout, plan.base,
+                direct=plan.route == PROGRAM, quantized=plan.target.precision in QUANTIZED,
+            )
+            for count in threads
+        ]  # fmt: skip
     return choices
 
 

@@ -21,9 +21,9 @@ Identification and Hyperparameter Optimization", 2016.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from modelport.tune.experience import CLEARLY, NO_EXPERIENCE, Experience
+from modelport.tune.experience import CLEARLY, NO_EXPERIENCE, Experience, Least
 from modelport.tune.limits import Limits
 from modelport.tune.select import CLOSE_CALL, Candidate
 from modelport.tune.space import Choice
@@ -45,7 +45,28 @@ DETAILED = 3
 
 FINALISTS = 3
 
+RIVALS = 3
+"""How many of what was timed bound what was not, the fastest of them."""
+
 ENOUGH = "others as fast or faster are close enough to the source"
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """A choice was at best so slow beside the rival, on other models; the rival was timed here.
+
+    Attributes:
+        time: of the rival, over that of the fastest.
+    """
+
+    least: Least
+    rival: str
+    time: float
+
+    @property
+    def ratio(self) -> float:
+        """How far behind the fastest it is, had it done as well as it did at best."""
+        return self.least.ratio * self.time
 
 
 class Search:
@@ -218,15 +239,14 @@ class Search:
         return None
 
     def _behind_by_what_was_timed(self, choice: Choice) -> str | None:
-        """Another one has been timed here, and next to that one it never was fast enough to win."""
-        for name, time in self._times().items():
-            known = self._experience.least(choice.name, name)
-            if known is not None and known.ratio * time >= CLEARLY:
-                return (
-                    f"at best {known.ratio:.2f} times as slow as {name} on {known.models} other "
-                    f"models, which is {time:.2f} times as slow as the fastest here"
-                )
-        return None
+        """Next to what was timed here, it never was fast enough to win."""
+        bound = self._bound(choice)
+        if bound is None or bound.ratio < CLEARLY:
+            return None
+        return (
+            f"at best {bound.least.ratio:.2f} times as slow as {bound.rival} on {bound.least.models} "
+            f"other models, which is {bound.time:.2f} times as slow as the fastest here"
+        )
 
     # What is known
 
@@ -258,12 +278,25 @@ class Search:
         return {name: time / best for name, time in known.items()}
 
     def _at_least(self, choice: Choice) -> float | None:
-        """How far behind it is, or how far at best, by experience; None where nothing tells."""
+        """How far behind the fastest it is, or by experience how far at best; None where nothing tells."""
         times = self._times()
         if choice.name in times:
             return times[choice.name]
-        known = [(self._experience.least(choice.name, name), time) for name, time in times.items()]
-        return max((least.ratio * time for least, time in known if least is not None), default=None)
+        bound = self._bound(choice)
+        return None if bound is None else bound.ratio
+
+    def _bound(self, choice: Choice) -> _Bound | None:
+        """The highest of what its fastest rivals here set. Those that are slow here may be so for a reason
+        of their own; what int8 gains differs between models more than engines differ in one arithmetic."""
+        times = self._times()
+        rivals = [c for c in self._space if c.name in times and c.quantized == choice.quantized]
+        bounds = [
+            _Bound(least, rival.name, times[rival.name])
+            for rival in rivals
+            if (least := self._experience.least(choice.name, rival.name)) is not None
+        ]
+        fastest = sorted(bounds, key=lambda bound: bound.time)[:RIVALS]
+        return max(fastest, key=lambda bound: bound.ratio, default=None)
 
     def _layout(self, family: str) -> str:
         """The fastest of the family so far."""

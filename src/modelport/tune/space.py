@@ -19,6 +19,7 @@ class Choice:
         layout: what was asked for; empty where the layout is the engine's own choice.
         base: engine and precision alone, which both routes of an engine share.
         direct: whether the engine takes the PyTorch program, which costs it more time than a graph.
+        quantized: whether it computes with small numbers that calibration found scales for.
     """
 
     kind: str
@@ -28,6 +29,7 @@ class Choice:
     layout: str = ""
     base: str = ""
     direct: bool = False
+    quantized: bool = False
 
     @property
     def artifact(self) -> str:
