@@ -21,9 +21,10 @@ Identification and Hyperparameter Optimization", 2016.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from modelport.tune.experience import CLEARLY, NO_EXPERIENCE, Experience, Least
+from modelport.tune.experience import NO_EXPERIENCE, Experience
+from modelport.tune.foresight import Foresight
 from modelport.tune.limits import Limits
 from modelport.tune.select import CLOSE_CALL, Candidate
 from modelport.tune.space import Choice
@@ -45,28 +46,7 @@ DETAILED = 3
 
 FINALISTS = 3
 
-RIVALS = 3
-"""How many of what was timed bound what was not, the fastest of them."""
-
 ENOUGH = "others as fast or faster are close enough to the source"
-
-
-@dataclass(frozen=True)
-class _Bound:
-    """A choice was at best so slow beside the rival, on other models; the rival was timed here.
-
-    Attributes:
-        time: of the rival, over that of the fastest.
-    """
-
-    least: Least
-    rival: str
-    time: float
-
-    @property
-    def ratio(self) -> float:
-        """How far behind the fastest it is, had it done as well as it did at best."""
-        return self.least.ratio * self.time
 
 
 class Search:
@@ -88,7 +68,7 @@ class Search:
     ) -> None:
         self._trials = Trials(space, bench, budget, limits, tell)
         self._space = self._trials.space
-        self._experience = experience
+        self._foresight = Foresight(self._trials, experience)
 
     def relative(self) -> dict[str, float]:
         """Times of all that was timed, over that of the fastest."""
@@ -113,8 +93,8 @@ class Search:
         out was refused at the end of this one."""
         trials = self._trials
         tried, refused = trials.count_tried(), set(trials.refused)
-        self._families([c for c in self._plain if not c.direct])
-        self._families([c for c in self._plain if c.direct and self._alone(c)])
+        self._families([c for c in self._trials.plain if not c.direct])
+        self._families([c for c in self._trials.plain if c.direct and self._alone(c)])
         if trials.count_tried() == tried:
             return False
         self._halve(DETAILED)
@@ -132,23 +112,23 @@ class Search:
         families = {choice.family for choice in choices}
         layouts = {family: self._layout(family) for family in families if self._open(family, reach)}
         for choice in [c for c in scouts if c.family not in layouts and c in self._trials.running]:
-            ratio = self._times()[choice.name]
+            ratio = self._trials.times()[choice.name]
             self._trials.leave(choice, f"{ratio:.1f} times as slow as the fastest at first")
         self._try(c for c in choices if not c.first and layouts.get(c.family) == c.layout)
 
     def _open(self, family: str, reach: float) -> bool:
         """Whether other precisions of the family may win."""
         trials = self._trials
-        scouts = [c for c in self._plain if c.family == family and c.first]
+        scouts = [c for c in self._trials.plain if c.family == family and c.first]
         if any(map(trials.tried, scouts)) and not trials.possible(family):
             self._note_others(family, f"it was not tried: {family} cannot take the model")
             return False
-        ratios = [ratio for c in scouts if (ratio := self._at_least(c)) is not None]
+        ratios = [ratio for c in scouts if (ratio := self._foresight.at_least(c)) is not None]
         return not ratios or min(ratios) <= reach
 
     def _reach(self) -> float:
         """How far behind the fastest a family may be with one precision, and win with another."""
-        times = self._times()
+        times = self._trials.times()
         gains = []
         for family in {choice.family for choice in self._space}:
             members = [c for c in self._space if c.family == family and c.name in times]
@@ -212,49 +192,20 @@ class Search:
     def _try(self, choices: Iterable[Choice]) -> list[Choice]:
         """Enters what is new and not known to be slower, and times it with all that take part."""
         trials = self._trials
-        new = [c for c in choices if not trials.tried(c) and not self._known_slower(c)]
+        new = [c for c in choices if not trials.tried(c) and not self._spared(c)]
         trials.enter(new)
         if new and trials.running:
             trials.time(SHORT)
         return new
 
-    def _known_slower(self, choice: Choice) -> bool:
+    def _spared(self, choice: Choice) -> bool:
         """Whether experience has it behind what may still be had."""
-        words = self._behind_a_better_one(choice) or self._behind_by_what_was_timed(choice)
+        words = self._foresight.behind(choice)
         if words is not None:
             self._trials.note(choice, problem=f"it was not tried: {words}")
         return words is not None
 
-    def _behind_a_better_one(self, choice: Choice) -> str | None:
-        """It was slower than another one, on all models. Of its family it stays, where it stands for it."""
-        for other in self._plain:
-            if choice.first and other.family == choice.family:
-                continue
-            known = self._experience.least(choice.name, other.name)
-            if known is not None and known.ratio >= CLEARLY and self._may_be_had(other):
-                return (
-                    f"at best {known.ratio:.2f} times as slow as {other.name} "
-                    f"on {known.models} other models"
-                )
-        return None
-
-    def _behind_by_what_was_timed(self, choice: Choice) -> str | None:
-        """Next to what was timed here, it never was fast enough to win."""
-        bound = self._bound(choice)
-        if bound is None or bound.ratio < CLEARLY:
-            return None
-        return (
-            f"at best {bound.least.ratio:.2f} times as slow as {bound.rival} on {bound.least.models} "
-            f"other models, which is {bound.time:.2f} times as slow as the fastest here"
-        )
-
     # What is known
-
-    @property
-    def _plain(self) -> list[Choice]:
-        """With the most threads."""
-        most = max((choice.threads for choice in self._space), default=0)
-        return [choice for choice in self._space if choice.threads == most]
 
     def _alone(self, choice: Choice) -> bool:
         """Whether the engine has no other route that takes the model."""
@@ -262,41 +213,6 @@ class Search:
             not other.direct and other.base == choice.base and self._trials.possible(other.family)
             for other in self._space
         )
-
-    def _may_be_had(self, choice: Choice) -> bool:
-        trials = self._trials
-        if trials.tried(choice):
-            return choice.name not in trials.refused and trials.close(choice)
-        family = [c for c in self._space if c.family == choice.family and trials.tried(c)]
-        return not family or trials.possible(choice.family)
-
-    def _times(self) -> dict[str, float]:
-        """Of all that were timed, over the fastest that is close enough to the source so far."""
-        trials, known = self._trials, self._trials.relative()
-        close = [known[c.name] for c in trials.timed() if trials.close(c)]
-        best = min(close or known.values(), default=1.0)
-        return {name: time / best for name, time in known.items()}
-
-    def _at_least(self, choice: Choice) -> float | None:
-        """How far behind the fastest it is, or by experience how far at best; None where nothing tells."""
-        times = self._times()
-        if choice.name in times:
-            return times[choice.name]
-        bound = self._bound(choice)
-        return None if bound is None else bound.ratio
-
-    def _bound(self, choice: Choice) -> _Bound | None:
-        """The highest of what its fastest rivals here set. Those that are slow here may be so for a reason
-        of their own; what int8 gains differs between models more than engines differ in one arithmetic."""
-        times = self._times()
-        rivals = [c for c in self._space if c.name in times and c.quantized == choice.quantized]
-        bounds = [
-            _Bound(least, rival.name, times[rival.name])
-            for rival in rivals
-            if (least := self._experience.least(choice.name, rival.name)) is not None
-        ]
-        fastest = sorted(bounds, key=lambda bound: bound.time)[:RIVALS]
-        return max(fastest, key=lambda bound: bound.ratio, default=None)
 
     def _layout(self, family: str) -> str:
         """The fastest of the family so far."""

@@ -195,3 +195,16 @@ class Trials:
             for choice in self.space
             if self._found[choice.name].latency is not None and choice.name not in self.refused
         ]
+
+    @property
+    def plain(self) -> list[Choice]:
+        """Those with the most threads."""
+        most = max((choice.threads for choice in self.space), default=0)
+        return [choice for choice in self.space if choice.threads == most]
+
+    def times(self) -> dict[str, float]:
+        """Of all that were timed, over the fastest that is close enough to the source so far."""
+        known = self.relative()
+        close = [known[choice.name] for choice in self.timed() if self.close(choice)]
+        best = min(close or known.values(), default=1.0)
+        return {name: time / best for name, time in known.items()}
