@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modelport.tune.experience import CLEARLY, Experience, Least
@@ -72,19 +73,26 @@ class Foresight:
         )
 
     def _bound(self, choice: Choice) -> _Bound | None:
-        """The highest of what its fastest rivals here set. Those that are slow here may be so for a reason
-        of their own; what int8 gains differs between models more than engines differ in one arithmetic."""
+        """The highest of what its fastest rivals here set, and its own family. Rivals that are slow here may
+        be so for a reason of their own; what int8 gains differs between models more than engines differ
+        in one arithmetic."""
         times = self._trials.times()
-        rivals = [
-            c for c in self._trials.space if c.name in times and c.quantized == choice.quantized
+        timed = [c for c in self._trials.space if c.name in times]
+        rivals = sorted(
+            self._bounds(choice, [c for c in timed if c.quantized == choice.quantized]),
+            key=lambda bound: bound.time,
+        )
+        family = self._bounds(choice, [c for c in timed if c.family == choice.family])
+        return max([*rivals[:RIVALS], *family], key=lambda bound: bound.ratio, default=None)
+
+    def _bounds(self, choice: Choice, others: Sequence[Choice]) -> list[_Bound]:
+        times = self._trials.times()
+        known = ((other, self._experience.least(choice.name, other.name)) for other in others)
+        return [
+            _Bound(least, other.name, times[other.name])
+            for other, least in known
+            if least is not None
         ]
-        bounds = [
-            _Bound(least, rival.name, times[rival.name])
-            for rival in rivals
-            if (least := self._experience.least(choice.name, rival.name)) is not None
-        ]
-        fastest = sorted(bounds, key=lambda bound: bound.time)[:RIVALS]
-        return max(fastest, key=lambda bound: bound.ratio, default=None)
 
     def _may_be_had(self, choice: Choice) -> bool:
         trials = self._trials

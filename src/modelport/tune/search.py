@@ -124,7 +124,9 @@ class Search:
             self._note_others(family, f"it was not tried: {family} cannot take the model")
             return False
         ratios = [ratio for c in scouts if (ratio := self._foresight.at_least(c)) is not None]
-        return not ratios or min(ratios) <= reach
+        # What is known of other models alone is how it did at best: that leaves no room for doubt.
+        near = reach if any(map(trials.tried, scouts)) else reach / DOUBT
+        return not ratios or min(ratios) <= near
 
     def _reach(self) -> float:
         """How far behind the fastest a family may be with one precision, and win with another."""
