@@ -7,6 +7,8 @@ from typing import Any
 
 from harness import publish as write
 
+BUDGET = 0.01
+
 TOOLS_NOTE = (
     "Random weights that let the outputs move, synthetic feeds; the loss is one minus the mean cosine to "
     "PyTorch's outputs. `times as fast` is over plain `torch.onnx.export` with ONNX Runtime fp32 as it "
@@ -45,54 +47,56 @@ def _summary(rows: dict[str, dict[str, Any]]) -> list[str]:
         "Target: never more than 3 % slower than the best of an exhaustive search, in under a fifth of "
         "its time; at least 3 times as fast as the plain way (geometric mean) within 1 % loss. The search "
         "knows what the exhaustive searches of the *other* models found, as on a machine that has tuned "
-        "them; `cold` knows nothing. `slower by` is from the race below, whose differences of a few "
-        "percent are noise here.",
+        "them. `slower by` is how far a choice was behind the fastest entry of the race below within the "
+        "budget; a few percent are noise here. Where only the search was run, the race has its entries "
+        "alone. Tests ran beside the exhaustive searches of resnet50 and yolov8n-like, at lowest priority, "
+        "which two threads feel more than one: so the choices with one thread.",
         "",
-        "| model | chosen | times as fast | seconds | best of all | its seconds | share of time | slower by "
-        "| cold: seconds | share | slower by |",
-        "| --- | --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| model | chosen | times as fast | fastest of the race | slower by | seconds | exhaustive: seconds "
+        "| share of time | its choice | slower by |",
+        "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: | --- | ---: |",
     ]
-    gains = []
+    gains, shares = [], []
     for name, row in rows.items():
         gains.append(_times(row, row["halving"]["chosen"]))
+        if "exhaustive" in row:
+            shares.append(row["halving"]["seconds"] / row["exhaustive"]["seconds"])
         lines.append(f"| {' | '.join(_tuned(name, row))} |")
-    mean = math.exp(sum(map(math.log, gains)) / len(gains)) if gains else 0.0
     return [
         *lines,
         "",
-        f"Geometric mean over {len(gains)} of 9 models: {mean:.2f} times as fast. {_possible(rows)}",
+        f"Geometric means: {_mean(gains):.2f} times as fast over {len(gains)} of 9 models, in "
+        f"{_mean(shares):.2f} of an exhaustive search's time over {len(shares)}. {_possible(rows)}",
     ]
+
+
+def _mean(values: list[float]) -> float:
+    return math.exp(sum(map(math.log, values)) / len(values)) if values else 0.0
 
 
 def _tuned(name: str, row: dict[str, Any]) -> list[str]:
-    found = row["halving"]
-    cells = [
-        name,
-        found["chosen"],
-        f"{_times(row, found['chosen']):.2f}",
-        f"{found['seconds']:.0f}",
-    ]
+    found, best = row["halving"], _fastest(row)
+    chosen = found["chosen"]
+    cells = [name, chosen, f"{_times(row, chosen):.2f}", best, _behind(row, chosen, best)]
+    cells.append(f"{found['seconds']:.0f}")
     if "exhaustive" not in row:
-        cold = [f"{row['cold']['seconds']:.0f}", "", ""] if "cold" in row else ["", "", ""]
-        return [*cells, "not searched", "", "", "", *cold]
-    best = row["exhaustive"]
-    cells += [best["chosen"], f"{best['seconds']:.0f}", *_beside(row, "halving")]
-    return [
-        *cells,
-        *(
-            [f"{row['cold']['seconds']:.0f}", *_beside(row, "cold")]
-            if "cold" in row
-            else ["", "", ""]
-        ),
-    ]
+        return [*cells, "not searched", "", "", ""]
+    whole = row["exhaustive"]
+    share = f"{found['seconds'] / whole['seconds']:.2f}"
+    behind = _behind(row, whole["chosen"], best)
+    return [*cells, f"{whole['seconds']:.0f}", share, whole["chosen"], behind]
 
 
-def _beside(row: dict[str, Any], how: str) -> list[str]:
-    """Share of the exhaustive search's time, and how much slower the choice is than its choice."""
-    best, mine = row["exhaustive"], row[how]
+def _fastest(row: dict[str, Any]) -> str:
+    """Of the race, within the budget; the plain way is no entry."""
+    known, latencies = _candidates(row), row["latencies"]
+    good = [name for name in latencies if name in known and (known[name]["loss"] or 0) <= BUDGET]
+    return min(good, key=lambda name: latencies[name]["median_ms"])
+
+
+def _behind(row: dict[str, Any], name: str, best: str) -> str:
     latencies = row["latencies"]
-    behind = latencies[mine["chosen"]]["median_ms"] / latencies[best["chosen"]]["median_ms"] - 1
-    return [f"{mine['seconds'] / best['seconds']:.2f}", f"{behind:+.1%}"]
+    return f"{latencies[name]['median_ms'] / latencies[best]['median_ms'] - 1:+.1%}"
 
 
 def _times(row: dict[str, Any], name: str) -> float:
@@ -109,8 +113,7 @@ def _possible(rows: dict[str, dict[str, Any]]) -> str:
         gains.append(row["latencies"]["plain"]["median_ms"] / least)
     if not gains:
         return ""
-    mean = math.exp(sum(map(math.log, gains)) / len(gains))
-    return f"At the roof of its fastest arithmetic, all the way, it would be {mean:.2f}."
+    return f"At the roof of this machine's fastest arithmetic it would be {_mean(gains):.2f}."
 
 
 def _latencies(row: dict[str, Any]) -> list[str]:
