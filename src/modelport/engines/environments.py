@@ -75,7 +75,8 @@ class Environment:
             self._make(announce)
         except OSError as error:
             raise EngineError(
-                f"The environment for {self.engine} cannot be made at {self.folder}: {error.strerror}",
+                f"The environment for {self.engine} cannot be made at {self.folder}: "
+                f"{error.strerror or error}",
                 hint="Set MODELPORT_HOME to a folder that can be written and has room",
             ) from error
 
