@@ -18,6 +18,7 @@ from modelport.optimization import run_unverified
 from modelport.passes import PASSES
 from modelport.passes.pipelines import LEGALIZING
 from modelport.quantize import SCHEMES
+from modelport.quantize.complete import complete
 from modelport.quantize.nncf import applies, quantize
 from modelport.quantize.schemes import Scheme
 from modelport.tailoring import Tailor
@@ -192,7 +193,7 @@ class Compiler:
         self.directory = directory
         self.tailor = tailor or Tailor()
         self._model, self._calibration, self._program = model, calibration, program
-        self._quantized: dict[str, ir.Model | str] = {}
+        self._quantized: dict[tuple[str, bool], ir.Model | str] = {}
 
     def compile(self, item: Plan) -> Compiled:
         """The artifact, or the reason why there is none."""
@@ -200,16 +201,22 @@ class Compiler:
             return Compiled(item, problem=problem)
         if item.route == PROGRAM:
             return _compiled_directly(item, self._program, self._calibration, self.directory)
-        graph = self._model if item.scheme is None else self._graph_in(item.scheme)
+        completes = ENGINES.get(item.engine).rules.completes
+        graph = self._model if item.scheme is None else self._graph_in(item.scheme, completes)
         if isinstance(graph, str):
             return Compiled(item, problem=graph)
         return _compiled(item, graph, self.directory, self.tailor, self._calibration)
 
-    def _graph_in(self, scheme: Scheme) -> ir.Model | str:
+    def _graph_in(self, scheme: Scheme, completed: bool) -> ir.Model | str:
         """The graph in that scheme, made once; or why there is none."""
-        if scheme.name not in self._quantized:
-            self._quantized[scheme.name] = _quantized(self._model, scheme, self._calibration)
-        return self._quantized[scheme.name]
+        key = (scheme.name, completed)
+        if key not in self._quantized:
+            self._quantized[key] = (
+                _completed(self._graph_in(scheme, False), self._calibration)
+                if completed
+                else _quantized(self._model, scheme, self._calibration)
+            )
+        return self._quantized[key]
 
 
 def _quantized(model: ir.Model, scheme: Scheme, calibration: Sequence[Feeds]) -> ir.Model | str:
@@ -224,6 +231,18 @@ def _quantized(model: ir.Model, scheme: Scheme, calibration: Sequence[Feeds]) ->
         quantized = quantize(legal, scheme, calibration)
         operators.inherit(quantized, model)
         return quantized
+    except ModelportError as error:
+        return str(error)
+
+
+def _completed(model: ir.Model | str, calibration: Sequence[Feeds]) -> ir.Model | str:
+    """The quantized graph with more values in integers, or why there is none."""
+    if isinstance(model, str):
+        return model
+    try:
+        completed = complete(model, calibration)
+        operators.inherit(completed, model)
+        return completed
     except ModelportError as error:
         return str(error)
 

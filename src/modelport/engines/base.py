@@ -39,6 +39,8 @@ class Rules:
         opsets: the oldest and the newest opset of the standard domain it reads.
         quantization: how it wants quantized graphs: `qdq`; `own` where its converter quantizes by
             itself, from calibration feeds where it needs them; None where it takes none.
+        completes: whether it computes in integers only between integers, so that quantized graphs get more
+            pairs first (`modelport.quantize.complete`).
         free_sizes: whether sizes may stay free; False where every size must be a number.
         legalize: names of passes that must run before its compiler.
         source: where these facts come from.
@@ -47,6 +49,7 @@ class Rules:
 
     opsets: tuple[int, int]
     quantization: str | None = None
+    completes: bool = False
     free_sizes: bool = True
     legalize: tuple[str, ...] = ()
     source: str = ""

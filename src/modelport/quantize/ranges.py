@@ -35,3 +35,29 @@ def largest_values(model: ir.Model, feeds: Sequence[Feeds]) -> dict[str, float]:
 def _can_be_output(value: ir.Value) -> bool:
     known = value.name and value.shape is not None and value.dtype == ir.DataType.FLOAT
     return bool(known) and not value.is_graph_output()
+
+
+def extremes(
+    model: ir.Model, names: Sequence[str], feeds: Sequence[Feeds]
+) -> dict[str, tuple[float, float]]:
+    """The smallest and the largest number of values outside subgraphs, by their names."""
+    watched = model.clone()
+    graph = watched.graph
+    values = {v.name: v for node in graph for v in node.outputs}
+    for name in names:
+        for operator in ("ReduceMin", "ReduceMax"):
+            node = ir.node(operator, [values[name]], attributes={"keepdims": 0})
+            out = node.outputs[0]
+            out.name, out.type, out.shape = f"{name}/{operator}", values[name].type, ir.Shape(())
+            out.type = out.type or ir.TensorType(ir.DataType.FLOAT)
+            graph.append(node)
+            graph.outputs.append(out)
+    found: dict[str, tuple[float, float]] = {}
+    with opened(ENGINES.get("onnxruntime"), watched, Target()) as session:
+        for feed in feeds:
+            results = session.run(feed)
+            for name in names:
+                low, high = (float(results[f"{name}/{o}"]) for o in ("ReduceMin", "ReduceMax"))
+                before = found.get(name, (low, high))
+                found[name] = (min(low, before[0]), max(high, before[1]))
+    return found

@@ -20,6 +20,7 @@ class Scheme:
             run them in int8 then: ONNX Runtime computes such a layer in float, five times as slow.
         zero_point: `asymmetric` activations have one, `symmetric` ones do not.
         bias_correction: whether biases are shifted by the mean error that quantization causes.
+        smooth: whether outliers of activations are spread over the weights that follow (SmoothQuant).
         keep_float: parts of the graph that stay in float.
         quantizer: which code applies it.
     """
@@ -32,6 +33,7 @@ class Scheme:
     activations: Literal["per_channel", "per_tensor"] = "per_tensor"
     zero_point: Literal["symmetric", "asymmetric"] = "asymmetric"
     bias_correction: bool = True
+    smooth: bool = True
     keep_float: tuple[Part, ...] = ()
     quantizer: Literal["nncf"] = "nncf"
 
@@ -54,4 +56,5 @@ FP8 = Scheme(
     precision="fp8",
     zero_point="symmetric",
     bias_correction=False,  # what NNCF corrects is the error of int8
+    smooth=False,  # weights are rounded from the originals, which it would change
 )

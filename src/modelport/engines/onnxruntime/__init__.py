@@ -23,6 +23,8 @@ class OnnxRuntime(Engine):
     rules: ClassVar[Rules] = Rules(
         opsets=(7, 24),
         quantization="qdq",
+        completes=True,
+        legalize=("unsigned_activations",),
         source="https://onnxruntime.ai/docs/reference/compatibility.html",
         operators=Path(__file__).with_name("operators.json"),
     )

@@ -13,10 +13,10 @@ import onnx_ir as ir
 from modelport.engines.base import Session
 from modelport.engines.libraries import OPERATOR_PACKAGES, operator_files
 from modelport.engines.onnxruntime.kept import CONTENT, content_of
-from modelport.engines.onnxruntime.session import MemorySession
+from modelport.engines.onnxruntime.session import QUANTIZED, MemorySession
 from modelport.graph.io import apart, save_with_weights
 from modelport.graph.operators import declared
-from modelport.graph.query import signature_of
+from modelport.graph.query import operator_counts, signature_of
 from modelport.types import Artifact, Blob, Target
 
 
@@ -26,6 +26,8 @@ def compile_model(model: ir.Model, target: Target, directory: Path) -> Artifact:
     options: dict[str, Any] = {CONTENT: content_of(files["model"])}
     if packages:
         options[OPERATOR_PACKAGES] = packages
+    if operator_counts(model).get("QuantizeLinear"):
+        options[QUANTIZED] = True
     if target.layout:
         options["layout"] = target.layout
     if target.device != Target.device:

@@ -44,6 +44,7 @@ def kept_at(artifact: Artifact) -> Path | None:
     # A file that was changed after it was compiled is another model, whatever the options say.
     told = [content, blob.size_bytes, blob.path.stat().st_mtime_ns, ort.get_build_info()]
     told += [artifact.options["layout"]] if "layout" in artifact.options else []
+    told += ["quantized"] if artifact.options.get("quantized") else []
     return folder / f"{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]}.onnx"
 
 

@@ -99,12 +99,15 @@ def _options(threads: int) -> ort.SessionOptions:
 
 
 def _started(
-    model: str | bytes, options: ort.SessionOptions, device: Device
+    model: str | bytes,
+    options: ort.SessionOptions,
+    device: Device,
+    skipped: Sequence[str] = (),
 ) -> ort.InferenceSession:
     if not device.is_cpu:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     session = ort.InferenceSession(
-        model, options, providers=device.wanted(), disabled_optimizers=list(WRONG)
+        model, options, providers=device.wanted(), disabled_optimizers=[*WRONG, *skipped]
     )
     problem = None if device.is_cpu else _left_to_the_cpu(session, device.provider.name)
     if problem is not None:
@@ -130,6 +133,14 @@ WRONG = ("Pad_Fusion",)
 fold, our own passes fold."""
 
 
+QUANTIZED = "quantized"
+"""Option of an artifact: its graph has integers in it."""
+
+IN_THE_WAY = ("MatMulAddFusion",)
+"""Optimisers that keep integers from being multiplied as such: a product and a sum become a Gemm before it
+is asked whether the product has quantized inputs, and a Gemm of integers needs an integer for its bias."""
+
+
 class _Opener:
     """Opens a model of an artifact, in each of the forms in which it may be there."""
 
@@ -148,7 +159,7 @@ class _Opener:
         return reopened(place, self._optimized) or kept(place, self._model)
 
     def _optimized(self, path: Path) -> ort.InferenceSession:
-        return _started(str(path), self._options(optimize=False), self._device)
+        return self._started(str(path), self._options(optimize=False))
 
     def _model(self, write_to: Path | None = None, optimize: bool = True) -> ort.InferenceSession:
         options = self._options(optimize)
@@ -156,13 +167,17 @@ class _Opener:
             options.optimized_model_filepath = str(write_to)
         model = self._artifact.files["model"]
         if model.whole_file is not None:
-            return _started(str(model.whole_file), options, self._device)
+            return self._started(str(model.whole_file), options)
         weights = self._artifact.files.get("weights")
         if weights is not None:
             name = str(self._artifact.options.get("weights_name", "model.onnx.data"))
             view = bytes(weights.view())
             options.add_external_initializers_from_files_in_memory([name], [view], [len(view)])
-        return _started(bytes(model.view()), options, self._device)
+        return self._started(bytes(model.view()), options)
+
+    def _started(self, model: str | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
+        skipped = IN_THE_WAY if self._artifact.options.get(QUANTIZED) else ()
+        return _started(model, options, self._device, skipped)
 
     def _options(self, optimize: bool) -> ort.SessionOptions:
         options = _options(self._threads)

@@ -31,7 +31,12 @@ class OpenVino(Engine):
         opsets=(7, 23),
         quantization="qdq",
         # Softmax of opset 11 and 12 is computed like that of 13; Swish is newer than its newest opset.
-        legalize=("inline_functions", "legalize_softmax", "decompose_swish"),
+        legalize=(
+            "inline_functions",
+            "legalize_softmax",
+            "decompose_swish",
+            "unsigned_activations",
+        ),
         source="https://docs.openvino.ai/2026/about-openvino/compatibility-and-support.html",
         operators=Path(__file__).with_name("operators.json"),
     )
