@@ -39,13 +39,6 @@ KNOWN = {
         "fp32",
         "vit",
     ): "Caffe has no product of two values, no LayerNormalization and no Erf, which it says",
-    (
-        "openvino",
-        "graph",
-        "int8",
-        "yolo",
-    ): "OpenVINO gives everything that a Concat joins one range, "
-    "which costs this untrained network 6 dB",
 }
 """What an engine cannot do, by engine, route, precision and network, and why."""
 

@@ -86,9 +86,9 @@ def test_the_second_start_optimises_nothing_and_answers_the_same(
     levels = []
     started = sessions._started
 
-    def spy(model: Any, options: ort.SessionOptions, device: Device) -> ort.InferenceSession:
+    def spy(model: Any, options: ort.SessionOptions, *more: Any) -> ort.InferenceSession:
         levels.append((Path(model), options.graph_optimization_level))
-        return started(model, options, device)
+        return started(model, options, *more)
 
     monkeypatch.setattr(sessions, "_started", spy)
     second = answers(artifact)

@@ -365,7 +365,7 @@ def test_verify_proves_every_variant(small_bundle: Path) -> None:
 def test_budget_rejects_what_loses_too_much(tmp_path: Path, pictures: Path) -> None:
     bundle = modelport.deploy(
         small_source(), output=tmp_path / "bundle", calibration=pictures, engines=["onnxruntime"],
-        precisions=["fp32", "int8"], budget="1%", report=False, threads=1,
+        precisions=["fp32", "int8"], budget="0.01%", report=False, threads=1,
     )  # fmt: skip
     verdicts = {entry.name: entry for entry in bundle.manifest.variants}
     assert verdicts["onnxruntime-fp32"].verdict == "chosen"
@@ -373,7 +373,7 @@ def test_budget_rejects_what_loses_too_much(tmp_path: Path, pictures: Path) -> N
     assert rejected.verdict == "rejected"
     assert rejected.fidelity is not None
     assert rejected.fidelity.passed, "it is a sound int8 model, and still over the budget"
-    assert rejected.reason.endswith("% is over the budget of 1.00%")
+    assert rejected.reason.endswith("% is over the budget of 0.01%")
     assert rejected.files == {}
     held = {name.split("/")[1] for name in entries(bundle.path) if name.startswith("artifacts/")}
     assert held == {"onnxruntime-fp32"}

@@ -48,6 +48,7 @@ PASSES: Registry[GraphPass] = Registry(
         "decompose_prelu": "modelport.passes.decompose_prelu:DecomposePRelu",
         "repair_prelu": "modelport.passes.repair_prelu:RepairPRelu",
         "legalize_softmax": "modelport.passes.legalize_softmax:LegalizeSoftmax",
+        "fold_smoothing": "modelport.passes.fold_smoothing:FoldSmoothing",
         "unsigned_activations": "modelport.passes.unsigned_activations:UnsignedActivations",
         "gather_integers": "modelport.passes.gather_integers:GatherIntegers",
         "round_gemm_biases": "modelport.passes.round_gemm_biases:RoundGemmBiases",

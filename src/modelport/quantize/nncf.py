@@ -16,12 +16,16 @@ from modelport.errors import EngineUnavailableError, QuantizationError
 from modelport.graph import provenance
 from modelport.graph.io import from_proto, to_proto
 from modelport.graph.query import is_depthwise, signature_of
+from modelport.passes import PASSES
 from modelport.quantize.float8 import float8
 from modelport.quantize.schemes import Scheme
 from modelport.types import Feeds
 
 LEAST_SAMPLES = 4
 """Fewer leave most ranges to chance."""
+
+TIDYING = ("infer_shapes", "fold_smoothing", "remove_unused")
+"""Passes over what NNCF leaves: SmoothQuant's products, of which most can be part of what is before them."""
 
 
 def available() -> str | None:
@@ -61,6 +65,8 @@ def quantize(model: ir.Model, scheme: Scheme, feeds: Sequence[Feeds]) -> ir.Mode
             hint="Deploy with --precisions fp32,bf16, or report the model to modelport",
         ) from error
     made = _finished(from_proto(proto), model)
+    for step in TIDYING:
+        PASSES.get(step).apply(made)
     return float8(made, model) if scheme.precision == "fp8" else made
 
 

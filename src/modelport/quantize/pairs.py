@@ -63,7 +63,6 @@ class Pairs:
         quantize.outputs[0].type = ir.TensorType(grid.zero.dtype) if grid.zero.dtype else None
         dequantize = self._node(DEQUANTIZE, [quantize.outputs[0], grid.scale, grid.zero], maker)
         result = dequantize.outputs[0]
-        result.type, result.shape = value.type, value.shape
         _give(value, result)
         value.replace_all_uses_with(result)
         quantize.replace_input_with(0, value)
@@ -103,6 +102,7 @@ def reroute(value: ir.Value, pair: ir.Value) -> None:
 
 def _give(value: ir.Value, pair: ir.Value) -> None:
     """Where callers get the value, they get the other, under its name."""
+    pair.type, pair.shape = pair.type or value.type, pair.shape or value.shape
     outputs = value.graph.outputs if value.graph is not None else []
     for index in [index for index, each in enumerate(outputs) if each is value]:
         outputs[index] = pair
