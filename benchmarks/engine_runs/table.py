@@ -49,8 +49,7 @@ def _summary(rows: dict[str, dict[str, Any]]) -> list[str]:
         "knows what the exhaustive searches of the *other* models found, as on a machine that has tuned "
         "them. `slower by` is how far a choice was behind the fastest entry of the race below within the "
         "budget; a few percent are noise here. Where only the search was run, the race has its entries "
-        "alone. Tests ran beside the exhaustive searches of resnet50 and yolov8n-like, at lowest priority, "
-        "which two threads feel more than one: so the choices with one thread.",
+        "alone.",
         "",
         "| model | chosen | times as fast | fastest of the race | slower by | seconds | exhaustive: seconds "
         "| share of time | its choice | slower by |",
