@@ -161,8 +161,8 @@ def table(rows: dict[str, dict[str, Any]]) -> list[str]:
     lines = [
         "Milliseconds, median of the rounds, with the 10 % and 90 % marks; SQNR in dB over "
         f"{len(UNSEEN)} feeds that the calibration has not seen, against ONNX Runtime fp32. Random "
-        "weights but for the first model. `as NNCF leaves it` has modelport's scheme and session, and none of "
-        "its passes for the engine.",
+        "weights but for the first model. `as NNCF leaves it` has modelport's scheme and session, and none "
+        "of its passes for the engine.",
     ]
     for engine, kinds in COLUMNS.items():
         heads = [TITLES[kind] for kind in kinds]
