@@ -11,6 +11,7 @@ from helpers import assert_well_formed, by_onnxruntime, graph, weight
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelport.errors import QuantizationError
 from modelport.feeds import random_feeds
 from modelport.graph.query import operator_counts, signature_of
 from modelport.quantize.complete import complete
@@ -220,3 +221,12 @@ def test_onnxruntime_computes_all_of_it_in_integers(operator: str, tmp_path: Any
     left = operator_counts(ir.load(tmp_path / "optimised.onnx"))
     assert operator not in left
     assert any(name.endswith(f"QLinear{operator}") for name in left), left
+
+
+def test_a_range_without_an_end_is_refused() -> None:
+    """A value that is infinite on calibration data would get one step for everything."""
+    net = Net().pair("a", "x").conv("b", "a").pair("y", "b").conv("c", "y").line("out = Relu (c)")
+    net.constants["rc"] = np.full(4, 3e38, np.float32)
+    model = net.model(gives="float[1,4,6,6] out")
+    with pytest.raises(QuantizationError, match="out goes from .* to .* on the calibration data"):
+        complete(model, feeds(model))

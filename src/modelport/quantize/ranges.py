@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,8 @@ import onnx_ir as ir
 
 from modelport.engines import ENGINES
 from modelport.engines.scratch import opened
+from modelport.errors import QuantizationError
+from modelport.graph import provenance
 from modelport.passes import PASSES
 from modelport.types import Feeds, Target
 
@@ -40,7 +43,11 @@ def _can_be_output(value: ir.Value) -> bool:
 def extremes(
     model: ir.Model, names: Sequence[str], feeds: Sequence[Feeds]
 ) -> dict[str, tuple[float, float]]:
-    """The smallest and the largest number of values outside subgraphs, by their names."""
+    """The smallest and the largest number of values outside subgraphs, by their names.
+
+    Raises:
+        QuantizationError: where a value is not finite on a feed; it names the value and its module.
+    """
     watched = model.clone()
     graph = watched.graph
     values = {v.name: v for node in graph for v in node.outputs}
@@ -58,6 +65,19 @@ def extremes(
             results = session.run(feed)
             for name in names:
                 low, high = (float(results[f"{name}/{o}"]) for o in ("ReduceMin", "ReduceMax"))
+                if not math.isfinite(low + high):
+                    raise _infinite(values[name], low, high)
                 before = found.get(name, (low, high))
                 found[name] = (min(low, before[0]), max(high, before[1]))
     return found
+
+
+def _infinite(value: ir.Value, low: float, high: float) -> QuantizationError:
+    maker = value.producer()
+    module = None if maker is None else provenance.module_of(maker)
+    return QuantizationError(
+        f"{value.name} goes from {low:g} to {high:g} on the calibration data",
+        expected="finite numbers, which int8 can divide into steps",
+        hint="Look for calibration data that the model was not made for, or leave int8 out",
+        module_path=module,
+    )
