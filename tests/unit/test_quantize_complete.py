@@ -228,5 +228,5 @@ def test_a_range_without_an_end_is_refused() -> None:
     net = Net().pair("a", "x").conv("b", "a").pair("y", "b").conv("c", "y").line("out = Relu (c)")
     net.constants["rc"] = np.full(4, 3e38, np.float32)
     model = net.model(gives="float[1,4,6,6] out")
-    with pytest.raises(QuantizationError, match="out goes from .* to .* on the calibration data"):
+    with pytest.raises(QuantizationError, match=r"out goes from .* to .* on the calibration data"):
         complete(model, feeds(model))
