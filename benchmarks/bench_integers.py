@@ -33,9 +33,10 @@ from harness import THREADS, in_turn, publish
 from modelport.engines import ENGINES
 from modelport.frontends import ExportOptions, open_source
 from modelport.graph.io import save_with_weights
-from modelport.optimization import optimize
+from modelport.optimization import optimize, probe_with
 from modelport.quantize import SCHEMES
 from modelport.quantize.nncf import quantize
+from modelport.tailoring import Tailor
 from modelport.types import Array, Feeds, Target
 from modelport.variants import Compiler, Plan
 
@@ -82,7 +83,8 @@ def contenders(
 ) -> dict[str, Call]:
     int8 = SCHEMES.get("int8")
     quantized = quantize(model, int8, calibration)
-    compiler = Compiler(model, calibration, folder / "ours")
+    tailor = Tailor(probe_with(calibration[:2]))
+    compiler = Compiler(model, calibration, folder / "ours", tailor)
     calls: dict[str, Call] = {}
     for name in ("onnxruntime", "openvino"):
         engine = ENGINES.get(name)

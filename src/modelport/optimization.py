@@ -14,7 +14,7 @@ from modelport.engines.scratch import opened
 from modelport.errors import ModelportError, UsageError, VerificationError
 from modelport.feeds import random_feeds
 from modelport.graph import invariants, io, provenance
-from modelport.graph.query import signature_of
+from modelport.graph.query import is_quantized, signature_of
 from modelport.passes.base import GraphPass, Refusal
 from modelport.passes.pipelines import for_engine, may_need_repair, portable, repairing
 from modelport.types import Feeds, Outputs, Signature, Target
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 MOST_ROUNDS = 4
 """One pass may uncover work for another; more rounds than this have never found any."""
+
+ROUNDED = "fp16"
+"""The precision whose tolerance a quantized graph has after a pass that rounds: a number that differs in its
+last bit may go to the next step of its grid, and so may all that follows from it."""
 
 Probe: TypeAlias = Callable[[ir.Model], list[Outputs]]
 """Outputs of a model for the probing feeds."""
@@ -141,7 +145,7 @@ def run_verified(
     Raises:
         VerificationError: where the model does not agree with itself.
     """
-    check = _Check(probe, probe(model), signature)
+    check = _Check(probe, probe(model), signature, is_quantized(model))
     rejected: dict[str, str] = {}
     while True:
         steps = [step for step in passes if step.name not in rejected]
@@ -182,6 +186,7 @@ class _Check:
     probe: Probe
     expected: list[Outputs]
     signature: Signature
+    quantized: bool
 
     def after(
         self,
@@ -192,14 +197,15 @@ class _Check:
         """What is wrong after those steps, in words, or None; and the model they made."""
         copy = model.clone()
         try:
-            _run(copy, steps, records)
+            exact = _run(copy, steps, records)
         except Exception as error:  # whatever a pass raises, it is that pass's failure
             return f"it broke the graph: {error}", None
         try:
             outputs = self.probe(copy)
         except ModelportError as error:
             return f"the model no longer runs: {error}", None
-        fidelity = compare(self.expected, outputs, self.signature, "fp32", classes=False)
+        precision = ROUNDED if self.quantized and not exact else "fp32"
+        fidelity = compare(self.expected, outputs, self.signature, precision, classes=False)
         if not fidelity.passed:
             return f"it changed the results: {'; '.join(fidelity.reasons)}", None
         return None, copy
@@ -209,13 +215,15 @@ def _run(
     model: ir.Model,
     steps: Sequence[GraphPass],
     records: dict[str, PassRecord] | None = None,
-) -> None:
+) -> bool:
     """Applies the steps in place and notes what they did; each must leave a well-formed graph.
+
+    Returns whether all that changed anything are exact.
 
     The steps are rounds of the same passes. One that found nothing finds nothing again until another
     has changed the graph, and is left out until then.
     """
-    changes = 0
+    changes, exact = 0, True
     settled: dict[str, int] = {}
     for step in steps:
         if settled.get(step.name) == changes:
@@ -224,8 +232,9 @@ def _run(
         modified = step(model).modified
         if modified:
             invariants.check(model)
-            changes += 1
+            changes, exact = changes + 1, exact and step.exact
         else:
             settled[step.name] = changes
         if records is not None:
             records[step.name].note(modified, step.refusals, before, model.graph.num_nodes())
+    return exact

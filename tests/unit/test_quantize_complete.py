@@ -128,6 +128,27 @@ def test_what_moves_numbers_keeps_their_grid() -> None:
     assert scales == {"sa"}
 
 
+def test_two_pairs_behind_one_value() -> None:
+    """A quantizer gives what a Concat joins one grid, and a convolution beside it a finer one."""
+    net = (
+        Net()
+        .pair("a", "x")
+        .conv("b", "a")
+        .line("c = Relu (b)")
+        .pair("d", "c", 0.04)
+        .pair("e", "c", 0.02)
+    )
+    net.conv("f", "e").line("g = Relu (f)").pair("h", "g", 0.04)
+    net.line("i = Concat <axis = 1> (d, h)").line("j, k = Split <axis = 1, num_outputs = 2> (i)")
+    net.conv("l", "j").line("m = Add (l, k)").line("y = Identity (m)")
+    made = completed(net.model())
+    assert readers(made, "Concat") == [{"QuantizeLinear"}]
+    (concat,) = [node for node in made.graph if node.op_type == "Concat"]
+    (pair,) = [use.node for use in concat.outputs[0].uses()]
+    assert pair.inputs[1] is not None
+    assert pair.inputs[1].name == "sd", "the grid that all of it has"
+
+
 def test_moving_alone_adds_no_rounding() -> None:
     """With nothing behind it that multiplies, and with a convolution whose result is rounded anyway."""
     net = (

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import pytest
-from helpers import by_onnxruntime, graph, weight
+from helpers import by_onnxruntime, by_reference, graph, weight
 
 from modelport.engines import ENGINES
+from modelport.engines.scratch import opened
 from modelport.errors import VerificationError
 from modelport.feeds import random_feeds
 from modelport.graph.query import signature_of
@@ -126,3 +127,106 @@ def test_what_rules_ask_for_comes_first() -> None:
     names = [step.name for step in for_engine("onnxruntime", rules.legalize)]
     assert names[:2] == ["infer_shapes", "inline_functions"]
     assert names[-1] == "remove_unused"
+
+
+def quantized() -> ir.Model:
+    """Three convolutions with SiLU and a Gemm, between integers with zero points."""
+    body, constants, last = "", {}, "x"
+
+    def pair(name: str, of: str, scales: str = "s") -> str:
+        return f"""
+        q{name} = QuantizeLinear ({of}, {scales}, z)
+        {name} = DequantizeLinear (q{name}, {scales}, z)
+        """
+
+    for index in range(3):
+        body += pair(f"d{index}", last)
+        body += f"""
+        w{index} = DequantizeLinear <axis = 0> (k{index}, r)
+        c{index} = Conv <pads = [1, 1, 1, 1]> (d{index}, w{index})
+        {pair(f"a{index}", f"c{index}")}
+        e{index} = Sigmoid (a{index})
+        {pair(f"g{index}", f"e{index}", "t")}
+        y{index} = Mul (a{index}, g{index})
+        """
+        integers = np.random.default_rng(index).integers(-127, 128, (8, 8, 3, 3))
+        constants[f"k{index}"] = integers.astype(np.int8)
+        last = f"y{index}"
+    body += f"""
+    m = ReduceMean <keepdims = 0> ({last}, axes)
+    {pair("d", "m", "t")}
+    w = DequantizeLinear <axis = 1> (k, r)
+    y = Gemm (d, w, b)
+    """
+    return graph(
+        body,
+        takes="float[1,8,12,12] x",
+        gives="float[1,8] y",
+        s=np.float32(0.02),
+        t=np.float32(0.008),
+        z=np.int8(-9),
+        r=np.full(8, 0.003, np.float32),
+        k=np.random.default_rng(9).integers(-127, 128, (8, 8)).astype(np.int8),
+        b=weight(8),
+        axes=np.asarray([2, 3]),
+        **constants,
+    )
+
+
+def test_checks_compute_what_the_standard_says() -> None:
+    """ONNX Runtime's own Softmax of integers is a step beside; a check would find that pass guilty."""
+    source = graph(
+        """
+        q = QuantizeLinear (x, s, z)
+        d = DequantizeLinear (q, s, z)
+        e = Softmax <axis = -1> (d)
+        p = QuantizeLinear (e, t, z)
+        y = DequantizeLinear (p, t, z)
+        """,
+        takes="float[1,8,12,12] x",
+        gives="float[1,8,12,12] y",
+        s=np.float32(0.02),
+        t=np.float32(0.004),
+        z=np.int8(-30),
+    )
+    feeds = [random_feeds(signature_of(source), 1)]
+    want = by_reference(source, feeds[0])["y"]
+    assert np.array_equal(probe_with(feeds)(source)[0]["y"], want)
+    with opened(ENGINES.get("onnxruntime"), source, Target(precision="int8")) as session:
+        assert not np.array_equal(session.run(feeds[0])["y"], want), "such kernels are still there"
+
+
+def test_passes_on_integers_pass_the_check() -> None:
+    source = quantized()
+    tailor = Tailor(probe_of(source))
+    tailor.fit(source, ENGINES.get("onnxruntime"), ("unsigned_activations",))
+    assert {record.name: record.rejected for record in tailor.records} == {
+        "unsigned_activations": None,
+        "round_gemm_biases": None,
+    }
+
+
+def test_one_step_beside_the_right_one_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass that calls itself exact may not be off by a zero point."""
+
+    def spoil(self: object, model: ir.Model) -> bool:
+        readers = [node for node in model.graph if node.name == "spoilt"]
+        (first, *_) = [node for node in model.graph if node.op_type == "DequantizeLinear"]
+        if readers:
+            return False
+        first.name = "spoilt"
+        beside = ir.Value(
+            name="beside", type=ir.TensorType(ir.DataType.INT8), shape=ir.Shape(()),
+            const_value=ir.tensor(np.int8(-8), name="beside"),
+        )  # fmt: skip
+        model.graph.register_initializer(beside)
+        first.replace_input_with(2, beside)
+        return True
+
+    monkeypatch.setattr(type(PASSES.get("unsigned_activations")), "apply", spoil)
+    source = quantized()
+    tailor = Tailor(probe_of(source))
+    tailor.fit(source, ENGINES.get("openvino"), ("unsigned_activations",))
+    (record,) = [record for record in tailor.records if record.name == "unsigned_activations"]
+    assert record.rejected is not None
+    assert "it changed the results" in record.rejected

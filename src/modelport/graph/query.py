@@ -91,6 +91,14 @@ def constant_of(value: ir.Value | None) -> Array | None:
     return None if tensor is None else tensor.numpy()
 
 
+def is_quantized(model: ir.Model) -> bool:
+    """Whether there are pairs of Quantize and Dequantize, or weights that a Dequantize reads."""
+    return any(
+        node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.domain in ("", "ai.onnx")
+        for node in model.graph.all_nodes()
+    )
+
+
 def is_depthwise(node: ir.Node) -> bool:
     """Whether the node is a convolution with one input channel to a group, and several groups."""
     if node.op_type != "Conv":

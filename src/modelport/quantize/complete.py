@@ -22,8 +22,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import onnx_ir as ir
 
+from modelport.graph.query import constant_of
 from modelport.graph.retype import copy_of
 from modelport.passes.matching import is_op, producer
 from modelport.quantize.pairs import DEQUANTIZE, QUANTIZE, Pairs, reroute
@@ -79,8 +81,9 @@ class _Choice:
     def __init__(self, model: ir.Model) -> None:
         self.grids: dict[ir.Value, ir.Value] = {}
         self.shared: dict[ir.Value, ir.Value] = {}
-        self._pairs = dict(filter(None, map(_pair, model.graph)))
-        self._made = set(self._pairs.values())
+        pairs = [pair for pair in map(_pair, model.graph) if pair is not None]
+        self._made = {made for _, made in pairs}
+        self._pairs = dict(reversed(pairs))  # of several behind one value, the first
         for node in model.graph:
             if is_op(node, *PRODUCTS):
                 self._product(node)
@@ -97,9 +100,8 @@ class _Choice:
     def _elementwise(self, node: ir.Node) -> None:
         end = _behind_clip(node)
         if all(map(self._is_integer, node.inputs)) and self._wanted(end):
-            grids = {self._grid_of(each) for each in node.inputs if each is not None}
-            same = is_op(node, "Concat") and len(grids) == 1
-            self._take(end, grids.pop() if same else end)
+            same = is_op(node, "Concat") and self._have_one_grid(node.inputs)
+            self._take(end, self._grid_of(node.inputs[0]) if same else end)
             self._share(node.inputs)
 
     def _mover(self, node: ir.Node) -> None:
@@ -113,8 +115,15 @@ class _Choice:
     def _is_integer(self, value: ir.Value | None) -> bool:
         return value in self._made or value in self.grids or value in self._pairs
 
-    def _grid_of(self, value: ir.Value) -> ir.Value:
+    def _grid_of(self, value: ir.Value | None) -> ir.Value:
+        """The value whose grid it has."""
+        assert value is not None
         return self.grids.get(value) or self._pairs.get(value) or value
+
+    def _have_one_grid(self, values: Sequence[ir.Value | None]) -> bool:
+        """Whether integers of all of them stand for the same numbers."""
+        first, *others = map(self._grid_of, values)
+        return all(other is first or _equal_grids(first, other) for other in others)
 
     def _take(self, value: ir.Value, like: ir.Value) -> None:
         if value in self._pairs:
@@ -145,6 +154,16 @@ def _pair(node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
     if quantize is None or quantize.inputs[0] is None:
         return None
     return quantize.inputs[0], node.outputs[0]
+
+
+def _equal_grids(one: ir.Value, other: ir.Value) -> bool:
+    """Whether both are made by a Dequantize, with the same constants."""
+    makers = [producer(value, DEQUANTIZE) for value in (one, other)]
+    pairs = [[constant_of(each) for each in maker.inputs[1:]] for maker in makers if maker]
+    return len(pairs) == 2 and all(
+        a is not None and b is not None and np.array_equal(a, b)
+        for a, b in zip(*pairs, strict=True)
+    )
 
 
 def _has_integer_weights(node: ir.Node) -> bool:

@@ -90,11 +90,6 @@ def _drop_unused(graph: ir.Graph) -> None:
             del graph.initializers[name]
 
 
-def is_quantized(model: ir.Model) -> bool:
-    """Whether there are pairs of Quantize and Dequantize, or weights that a Dequantize reads."""
-    return any(_is_ours(node) for node in model.graph.all_nodes())
-
-
 def _is_ours(node: ir.Node) -> bool:
     return node.op_type in (QUANTIZE, DEQUANTIZE) and node.domain in ("", "ai.onnx")
 

@@ -6,9 +6,10 @@ import onnx_ir as ir
 
 from modelport.errors import QuantizationError
 from modelport.frontends.network.half import halve
+from modelport.graph.query import is_quantized
 from modelport.graph.retype import copy_of
 from modelport.quantize.float8 import float8
-from modelport.quantize.symmetric import is_quantized, symmetric
+from modelport.quantize.symmetric import symmetric
 from modelport.types import QUANTIZED
 
 

@@ -54,4 +54,4 @@ class OnnxRuntime(Engine):
     def _open_in_memory(self, model: ir.Model, target: Target) -> Session | None:
         from modelport.engines.onnxruntime.compile import memory_session
 
-        return memory_session(model, target.threads)
+        return memory_session(model, target)

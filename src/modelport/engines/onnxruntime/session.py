@@ -61,9 +61,13 @@ class MemorySession(Session):
         weights: Mapping[str, Array],
         folder: Path | None,
         threads: int,
+        *,
+        integers: bool = True,
     ) -> None:
         super().__init__(signature, "onnxruntime")
         options = _options(threads)
+        if not integers:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         if folder is not None:
             options.add_session_config_entry(_FOLDER, f"{folder.resolve()}/")
         # Weights laid out anew for the kernels would be a second copy of all of them.
@@ -133,7 +137,7 @@ WRONG = ("Pad_Fusion",)
 fold, our own passes fold."""
 
 
-QUANTIZED = "quantized"
+IS_QUANTIZED = "quantized"
 """Option of an artifact: its graph has integers in it."""
 
 IN_THE_WAY = ("MatMulAddFusion",)
@@ -176,7 +180,7 @@ class _Opener:
         return self._started(bytes(model.view()), options)
 
     def _started(self, model: str | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
-        skipped = IN_THE_WAY if self._artifact.options.get(QUANTIZED) else ()
+        skipped = IN_THE_WAY if self._artifact.options.get(IS_QUANTIZED) else ()
         return _started(model, options, self._device, skipped)
 
     def _options(self, optimize: bool) -> ort.SessionOptions:

@@ -16,10 +16,9 @@ from modelport.engines.preparing import Prepared, demand_names, joined, write_mo
 from modelport.engines.tensorrt.calibration import write_cache
 from modelport.errors import EngineError
 from modelport.graph.operators import declared
-from modelport.graph.query import signature_of
+from modelport.graph.query import is_quantized, signature_of
 from modelport.quantize.nncf import quantize
 from modelport.quantize.schemes import FP8
-from modelport.quantize.symmetric import is_quantized
 from modelport.quantize.typed import typed
 from modelport.types import Feeds, Signature, Target
 
