@@ -12,6 +12,7 @@ calibration knew nothing.
 
 from __future__ import annotations
 
+import logging
 import statistics
 import sys
 import tempfile
@@ -48,12 +49,14 @@ Call = Callable[[Feeds], Mapping[str, Array]]
 
 def main() -> None:
     warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)  # what ONNX Runtime's tool would have its users do before
     rows = {}
     for name, subject in SUBJECTS.items():
         if not sys.argv[1:] or any(part in name for part in sys.argv[1:]):
             rows[name] = measured(subject)
             print(name, rows[name]["sqnr_db"], flush=True)
-    publish("integers", "Graphs in int8, engine by engine", table(rows))
+    command = "python benchmarks/bench_integers.py"
+    publish("integers", "Graphs in int8, engine by engine", table(rows), command=command)
 
 
 def measured(subject: Subject) -> dict[str, Any]:

@@ -28,7 +28,17 @@ from modelport.optimization import optimize
 from modelport.quantize import SCHEMES
 from modelport.quantize.nncf import available as nncf_missing
 from modelport.quantize.nncf import quantize
-from modelport.types import PRECISIONS, Artifact, Blob, Dim, Feeds, Signature, Target, TensorSpec
+from modelport.types import (
+    PRECISIONS,
+    QUANTIZED,
+    Artifact,
+    Blob,
+    Dim,
+    Feeds,
+    Signature,
+    Target,
+    TensorSpec,
+)
 from modelport.verify.compare import compare, run_all
 from modelport.verify.tolerances import TOLERANCES
 
@@ -151,10 +161,9 @@ def built(name: str, precision: str) -> ir.Model:
     """The model, quantized where the precision wants that; made once."""
     if (name, precision) not in BUILT:
         model = MODELS[name]()
-        if precision == "int8":
-            model = quantize(
-                model, SCHEMES.get("int8"), feeds_of(model, range(10, 10 + CALIBRATION))
-            )
+        if precision in QUANTIZED:
+            feeds = feeds_of(model, range(10, 10 + CALIBRATION))
+            model = quantize(model, SCHEMES.get(precision), feeds)
         BUILT[name, precision] = model
     return BUILT[name, precision]
 
@@ -198,10 +207,10 @@ def skip_free_sizes(engine: Engine, model: ir.Model) -> None:
 
 def subject(engine: Engine, model: str, precision: str) -> tuple[ir.Model, list[Feeds]]:
     """The graph that the engine gets, and feeds for one that quantizes by itself."""
-    if precision == "int8" and engine.rules.quantization == "own":
+    if precision in QUANTIZED and engine.rules.quantization == "own":
         graph = built(model, "fp32")
         return graph, feeds_of(graph, range(10, 10 + CALIBRATION))
-    if precision == "int8" and (reason := nncf_missing()):
+    if precision in QUANTIZED and (reason := nncf_missing()):
         pytest.skip(reason)
     return built(model, precision), []
 
