@@ -191,6 +191,10 @@ class CspNext(nn.Module):
         return self.leave(self.attention(joined))
 
 
+PRIOR = -4.595
+"""Logit of one place in a hundred having something: where such heads start (Lin et al., arXiv:1708.02002)."""
+
+
 class RtmDetLike(nn.Module):
     """Scores and distances of three scales, as the head of RTMDet gives them before decoding."""
 
@@ -215,6 +219,8 @@ class RtmDetLike(nn.Module):
         self.class_convs, self.box_convs = self._shared(), self._shared()
         self.class_norms, self.box_norms = self._norms(), self._norms()
         self.scores, self.boxes = nn.Conv2d(self.WIDTH, CLASSES, 1), nn.Conv2d(self.WIDTH, 4, 1)
+        assert self.scores.bias is not None
+        nn.init.constant_(self.scores.bias, PRIOR)
 
     def _shared(self) -> nn.ModuleList:
         return nn.ModuleList(
