@@ -247,7 +247,7 @@ SMOOTHED = {
 
 def smoothed(lines: str, by: Any, relu: bool = True, rank: int = 2) -> ir.Model:
     rng = np.random.default_rng(0)
-    sizes = ",".join(map(str, [2, 3, 4, 8][-rank:]))
+    sizes = ",".join(map(str, [2, 3, 8, 8][-rank:]))
     return graph(
         f"""
         q = QuantizeLinear (x, s, z)
@@ -268,6 +268,7 @@ def smoothed(lines: str, by: Any, relu: bool = True, rank: int = 2) -> ir.Model:
         g=weight(8) + 1,
         c=weight(8),
         g2=weight(8, 8),
+        column=weight(8, 1),
         by=by,
     )
 
@@ -310,8 +311,13 @@ ONES = np.ones((1, 8), np.float32)
         ),
         (
             SMOOTHED["Gemm"],
-            np.ones((4, 8), np.float32),
+            np.ones((8, 8), np.float32),
             "the constant of Mul is not one number, nor one to a channel",
+        ),
+        (
+            "p = MatMul (d, w)\nh = Add (p, column)",
+            ONES,
+            "the bias of Add is not one number to a channel",
         ),
         (SMOOTHED["Gemm"] + "\nv = Neg (w)", ONES, "something else reads its weights too"),
         (SMOOTHED["Gemm"] + "\nv = Neg (h)", ONES, "something else reads the result of Gemm too"),
@@ -319,6 +325,7 @@ ONES = np.ones((1, 8), np.float32)
 )
 def test_other_products_are_left(lines: str, by: Any, reason: str) -> None:
     model = smoothed(lines, by)
+    apply("infer_shapes", model)
     applied = apply("fold_smoothing", model, exact=False)
     assert not applied.modified
     assert [refusal.reason for refusal in applied.refusals] == [reason]

@@ -141,7 +141,7 @@ def _scaled(node: ir.Node, index: int, factor: Array, channels: int) -> Array | 
     if given is None or given.dtype.kind != "f":
         return f"the bias of {node.op_type} is no constant of floats"
     flat = given.reshape(-1)
-    if flat.size not in (1, channels) or given.shape[-1:] not in ((), (1,), (channels,)):
+    if flat.size != 1 and (flat.size, given.shape[-1]) != (channels, channels):
         return f"the bias of {node.op_type} is not one number to a channel"
     scaled = flat.astype(np.float64) * factor
     shape = given.shape if scaled.size == given.size else (*given.shape[:-1], scaled.size)
