@@ -351,7 +351,7 @@ def test_what_was_left_because_of_a_bad_one_comes_back() -> None:
 # With what other models taught
 
 TAUGHT = Experience(
-    [{"alpha-int8-2t": 1.0, "beta-int8-2t": r, "beta-fp32-2t": 3.0} for r in (1.3, 1.2, 2)]
+    [{"alpha-int8-2t": 1.0, "beta-int8-2t": r, "beta-fp32-2t": 3.0} for r in (1.5, 1.3, 2)]
 )
 
 
@@ -361,7 +361,7 @@ def test_experience_spares_what_was_always_slower() -> None:
     found = climb(space, bench, TAUGHT)
     assert chosen(list(found.values())) == "alpha-int8-2t"
     assert "beta-int8" not in bench.prepared
-    words = "it was not tried: at best 1.20 times as slow as alpha-int8-2t on 3 other models"
+    words = "it was not tried: at best 1.30 times as slow as alpha-int8-2t on 3 other models"
     assert found["beta-int8-2t"].problem == words
     assert found["beta-bf16-2t"].tried, "of it nothing is known"
 
