@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from modelport.tune.experience import NO_EXPERIENCE, Experience
+from modelport.tune.experience import CLEARLY, NO_EXPERIENCE, Experience
 from modelport.tune.foresight import Foresight
 from modelport.tune.limits import Limits
 from modelport.tune.select import CLOSE_CALL, Candidate
@@ -114,7 +114,15 @@ class Search:
         for choice in [c for c in scouts if c.family not in layouts and c in self._trials.running]:
             ratio = self._trials.times()[choice.name]
             self._trials.leave(choice, f"{ratio:.1f} times as slow as the fastest at first")
-        self._try(c for c in choices if not c.first and layouts.get(c.family) == c.layout)
+        others = [c for c in choices if not c.first]
+        self._try(c for c in others if layouts.get(c.family) == c.layout or self._may_win(c))
+
+    def _may_win(self, choice: Choice) -> bool:
+        """Whether experience says so, of one whose family was left untried: by that of the choice itself,
+        as a family may be slow in one precision and fast in another."""
+        scouts = [c for c in self._trials.plain if c.family == choice.family and c.first]
+        ratio = self._foresight.at_least(choice)
+        return ratio is not None and ratio < CLEARLY and not any(map(self._trials.tried, scouts))
 
     def _open(self, family: str, reach: float) -> bool:
         """Whether other precisions of the family may win."""
