@@ -236,7 +236,7 @@ def _in_turn(
                     )
                 )
                 calls[candidate] = partial(session.run, feeds)
-        times = interleaved(calls, rounds=30, warm=2, counted=3, budget_s=12.0 * len(calls))
+        times = interleaved(calls, rounds=24, warm=2, counted=3, budget_s=12.0 * len(calls))
     return {name: asdict(latency) for name, latency in times.items()}
 
 
