@@ -137,12 +137,12 @@ def test_what_is_kept_has_a_limit(
 
 def test_models_that_must_stay_as_they_are_are_not_kept(tmp_path: Path) -> None:
     artifact = compiled(tmp_path / "made")
-    assert kept.kept_at(artifact, ()) is not None
+    assert kept.kept_at(artifact) is not None
     beside = Artifact(
         "onnxruntime", artifact.signature,
         {**artifact.files, "weights": artifact.files["model"]}, artifact.options,
     )  # fmt: skip
-    assert kept.kept_at(beside, ()) is None
+    assert kept.kept_at(beside) is None
 
 
 # --- devices ------------------------------------------------------------------------------------

@@ -209,7 +209,7 @@ def test_the_bias_of_a_gemm_is_rounded_by_less_than_a_step() -> None:
     model = dense()
     before = constant_of(model.graph.initializers["b"])
     assert before is not None
-    applied = apply("round_biases", model, exact=False, by=[])
+    applied = apply("round_gemm_biases", model, exact=False, by=[])
     assert applied.modified
     (gemm,) = [node for node in model.graph if node.op_type == "Gemm"]
     pair = gemm.inputs[2].producer()  # type: ignore[union-attr]
@@ -222,41 +222,13 @@ def test_the_bias_of_a_gemm_is_rounded_by_less_than_a_step() -> None:
     assert (np.abs(integers * scales - before) <= scales / 2 + 1e-7).all()
 
 
-def test_the_bias_of_a_convolution_is_rounded_and_that_of_a_float_one_is_left() -> None:
-    made = weight(4, 3, 3, 3)
-    model = graph(
-        """
-        q = QuantizeLinear (x, s, z)
-        d = DequantizeLinear (q, s, z)
-        w = DequantizeLinear <axis = 0> (k, r)
-        a = Conv (d, w, b)
-        y = Conv (d, f, b)
-        """,
-        takes="float[1,3,6,6] x",
-        gives="float[1,4,4,4] a, float[1,4,4,4] y",
-        s=scalar(0.02),
-        z=scalar(0, np.int8),
-        k=np.random.default_rng(0).integers(-127, 128, made.shape).astype(np.int8),
-        r=np.asarray([0.01, 0.02, 0.03, 0.04], np.float32),
-        f=made,
-        b=weight(4),
-    )
-    assert apply("round_biases", model, exact=False, by=[]).modified
-    ours, left = [node for node in model.graph if node.op_type == "Conv"]
-    pair = ours.inputs[2].producer()  # type: ignore[union-attr]
-    assert pair is not None
-    assert np.allclose(constant_of(pair.inputs[1]), 0.02 * np.asarray([0.01, 0.02, 0.03, 0.04]))
-    assert left.inputs[2] is not None
-    assert left.inputs[2].name == "b"
-
-
 def test_a_gemm_that_scales_is_left() -> None:
-    applied = apply("round_biases", dense(alpha=0.5), by=[])
+    applied = apply("round_gemm_biases", dense(alpha=0.5), by=[])
     assert [refusal.reason for refusal in applied.refusals] == ["it scales what it adds"]
 
 
 def test_a_bias_too_large_for_integers_is_left() -> None:
-    applied = apply("round_biases", dense(scales=scalar(1e-12)), by=[])
+    applied = apply("round_gemm_biases", dense(scales=scalar(1e-12)), by=[])
     assert not applied.modified
     assert "more steps than int32 holds" in applied.refusals[0].reason
 

@@ -51,7 +51,7 @@ PASSES: Registry[GraphPass] = Registry(
         "fold_smoothing": "modelport.passes.fold_smoothing:FoldSmoothing",
         "unsigned_activations": "modelport.passes.unsigned_activations:UnsignedActivations",
         "gather_integers": "modelport.passes.gather_integers:GatherIntegers",
-        "round_biases": "modelport.passes.round_biases:RoundBiases",
+        "round_gemm_biases": "modelport.passes.round_gemm_biases:RoundGemmBiases",
         "lower_opset_11": "modelport.passes.lower_opset:LowerOpset11",
         "lower_opset_18": "modelport.passes.lower_opset:LowerOpset18",
     },

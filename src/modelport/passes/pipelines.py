@@ -76,7 +76,7 @@ PER_ENGINE: dict[str, tuple[tuple[str, str], ...]] = {
         ("decompose_softplus", "2.2 to 2.7 x: its kernel works number by number"),
         ("decompose_prelu", "2.4 to 14 x: its kernel works number by number"),
         ("gather_integers", "it would dequantize a table of words at every run, all of it"),
-        ("round_biases", "it multiplies in integers only where the bias is one too"),
+        ("round_gemm_biases", "it multiplies in integers only where the bias is one too"),
     ),
 }
 """What makes one engine faster and would make others slower, with how many times as fast it was."""

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,13 +31,10 @@ def content_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def kept_at(artifact: Artifact, skipped: Sequence[str]) -> Path | None:
+def kept_at(artifact: Artifact) -> Path | None:
     """Where its optimised form is, or will be; None where it is not kept.
 
     A model with weights beside it is not: it is large, and would be on the disk twice.
-
-    Args:
-        skipped: optimisers that are left out.
     """
     content = artifact.options.get(CONTENT)
     folder = own_folder("onnxruntime")
@@ -47,7 +44,7 @@ def kept_at(artifact: Artifact, skipped: Sequence[str]) -> Path | None:
     # A file that was changed after it was compiled is another model, whatever the options say.
     told = [content, blob.size_bytes, blob.path.stat().st_mtime_ns, ort.get_build_info()]
     told += [artifact.options["layout"]] if "layout" in artifact.options else []
-    told += skipped
+    told += ["quantized"] if artifact.options.get("quantized") else []
     return folder / f"{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]}.onnx"
 
 

@@ -76,7 +76,7 @@ class MemorySession(Session):
             options.add_session_config_entry("session.disable_prepacking", "1")
         values = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
         options.add_external_initializers(list(weights), values)
-        self._session = _started(model, options, read_device("cpu"), IN_THE_WAY)
+        self._session = _started(model, options, read_device("cpu"))
         self._weights = values
         self._names = [spec.name for spec in signature.outputs]
 
@@ -144,10 +144,9 @@ fold, our own passes fold."""
 IS_QUANTIZED = "quantized"
 """Option of an artifact: its graph has integers in it."""
 
-IN_THE_WAY = ("MatMulAddFusion", "WeightBiasQuantization")
-"""Optimisers that are wrong for quantized graphs. The first makes a Gemm of a product and a sum before it is
-asked whether the product has quantized inputs, and a Gemm of integers needs an integer for its bias. The
-second rounds weights that a scheme keeps as floats, wherever quantized values are around them."""
+IN_THE_WAY = ("MatMulAddFusion",)
+"""Optimisers that keep integers from being multiplied as such: a product and a sum become a Gemm before it
+is asked whether the product has quantized inputs, and a Gemm of integers needs an integer for its bias."""
 
 
 class _Opener:
@@ -158,12 +157,11 @@ class _Opener:
     ) -> None:
         self._artifact, self._threads = artifact, threads
         self._libraries, self._device = libraries, device
-        self._skipped = IN_THE_WAY if artifact.options.get(IS_QUANTIZED) else ()
 
     def open(self) -> ort.InferenceSession:
         as_it_is = self._artifact.options.get("optimize") is False
         plain = self._device.is_cpu and not self._libraries
-        place = kept_at(self._artifact, self._skipped) if plain and not as_it_is else None
+        place = kept_at(self._artifact) if plain and not as_it_is else None
         if place is None:
             return self._model(optimize=not as_it_is)
         return reopened(place, self._optimized) or kept(place, self._model)
@@ -186,7 +184,8 @@ class _Opener:
         return self._started(bytes(model.view()), options)
 
     def _started(self, model: str | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
-        return _started(model, options, self._device, self._skipped)
+        skipped = IN_THE_WAY if self._artifact.options.get(IS_QUANTIZED) else ()
+        return _started(model, options, self._device, skipped)
 
     def _options(self, optimize: bool) -> ort.SessionOptions:
         options = _options(self._threads)

@@ -1,16 +1,15 @@
-"""Rounds the bias of a quantized Conv or Gemm to the integers in which its products are summed.
+"""Rounds the bias of a quantized Gemm to the integers in which its products are summed.
 
 Before:
-    y = Conv (DequantizeLinear (a, sa), DequantizeLinear (b, sb), bias)
+    y = Gemm (DequantizeLinear (a, sa), DequantizeLinear (b, sb), bias)
 
 After:
     rounded = DequantizeLinear (integers, sa * sb)              # int32
-    y = Conv (DequantizeLinear (a, sa), DequantizeLinear (b, sb), rounded)
+    y = Gemm (DequantizeLinear (a, sa), DequantizeLinear (b, sb), rounded)
 
-Equal up to rounding, and that by less than one step of a product. ONNX Runtime computes such a node in
-integers only if its bias is one of them; else it dequantizes the weights whenever the model runs. (It can
-do this by itself, and then quantizes weights that were to stay floats as well.) The condition: all scales
-are constants, one to the whole of `a`, and Gemm only multiplies and adds.
+Equal up to rounding, and that by less than one step of a product. ONNX Runtime computes such a Gemm in
+integers only if its bias is one of them; else it dequantizes the weights whenever the model runs. The
+condition: all scales are constants, one to the whole of `a`, and Gemm only multiplies and adds.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ from modelport.types import Array
 MOST = np.iinfo(np.int32).max
 
 
-class RoundBiases(RewritePass):
-    name: ClassVar[str] = "round_biases"
-    summary: ClassVar[str] = "the bias of a quantized Conv or Gemm is quantized too"
+class RoundGemmBiases(RewritePass):
+    name: ClassVar[str] = "round_gemm_biases"
+    summary: ClassVar[str] = "the bias of a quantized Gemm is quantized too"
     exact: ClassVar[bool] = False
 
     def pattern(self, node: ir.Node) -> Sequence[ir.Node] | None:
-        if not is_op(node, "Conv", "Gemm") or constant_input(node, 2) is None:
+        if not is_op(node, "Gemm") or constant_input(node, 2) is None:
             return None
         pair = [producer(each, "DequantizeLinear") for each in node.inputs[:2]]
         return [node] if None not in pair else None
