@@ -15,8 +15,8 @@ MODELS = 3
 """Of fewer models nothing is concluded."""
 
 CLEARLY = 1.25
-"""How far behind what is spared must be: the next model may be outside all ratios that were seen. Of nine
-models of the benchmark, each judged by the others, 1.15 lost the best choice of one and 1.2 of none."""
+"""How far behind what is spared must be: the next model may be outside all ratios that were seen. With 1.1
+`benchmarks/engines.py` lost the best choice of one model in nine."""
 
 Relative = Mapping[str, float]
 """Times of choices by name, over that of the fastest."""

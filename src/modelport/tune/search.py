@@ -120,14 +120,17 @@ class Search:
     def _may_win(self, choice: Choice) -> bool:
         """Whether experience says so, of one whose family was left untried: by that of the choice itself,
         as a family may be slow in one precision and fast in another."""
-        scouts = [c for c in self._trials.plain if c.family == choice.family and c.first]
+        untried = not any(map(self._trials.tried, self._scouts(choice.family)))
         ratio = self._foresight.at_least(choice)
-        return ratio is not None and ratio < CLEARLY and not any(map(self._trials.tried, scouts))
+        return untried and ratio is not None and ratio < CLEARLY
+
+    def _scouts(self, family: str) -> list[Choice]:
+        return [c for c in self._trials.plain if c.family == family and c.first]
 
     def _open(self, family: str, reach: float) -> bool:
         """Whether other precisions of the family may win."""
         trials = self._trials
-        scouts = [c for c in self._trials.plain if c.family == family and c.first]
+        scouts = self._scouts(family)
         if any(map(trials.tried, scouts)) and not trials.possible(family):
             self._note_others(family, f"it was not tried: {family} cannot take the model")
             return False
