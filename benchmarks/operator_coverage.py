@@ -17,19 +17,23 @@ import json
 import multiprocessing
 import os
 import re
+import sys
 import tempfile
 import warnings
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
 import numpy as np
 import onnx  # noqa: TID251 - its backend tests are protos
 import onnx_ir as ir
 from onnx.backend.test.case.node import collect_testcases  # noqa: TID251
+from operator_runs.page import page
 
 from modelport.engines import ENGINES
 from modelport.engines.base import Engine
@@ -48,6 +52,9 @@ DEFAULT_OPSET = 20
 """What our exports write unless told otherwise."""
 MOST_CASES = 40
 """For one operator; the rest are other element types and attributes of it."""
+INTERFACE = re.compile(r"it takes inputs of float32|it gives float32 alone")
+"""Engines that cannot be asked, as their inputs or outputs have other types than the test's."""
+
 RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
           "RandomUniformLike", "Dropout"}  # fmt: skip
 
@@ -207,7 +214,8 @@ def _run(engine: Engine, proto: onnx.ModelProto, case: Case, free: frozenset[int
     except GraphError as error:
         return Outcome("unmeasured", str(error))
     except (ModelportError, Exception) as error:
-        return Outcome("refused", " ".join(str(error).split()))
+        words = " ".join(str(error).split())
+        return Outcome("unmeasured" if INTERFACE.search(words) else "refused", words)
     return _judged(case, list(outputs.values()))
 
 
@@ -303,30 +311,56 @@ def measure(name: str, all_cases: Sequence[Case]) -> dict[str, Any]:
             outcomes[case.domain, case.operator].append(worker.ask(index))
     finally:
         worker.close()
-    takes: dict[str, dict[str, str]] = defaultdict(dict)
-    lacks: dict[str, dict[str, str]] = defaultdict(dict)
+    kinds: dict[str, dict[str, dict[str, str]]] = {
+        kind: defaultdict(dict) for kind in ("takes", "fails", "lacks")
+    }
     until: dict[str, int] = {}
     for (domain, operator), tried in outcomes.items():
-        counts = Counter(outcome.word for outcome in tried)
-        measured = len(tried) - counts["unmeasured"]
-        if counts["right"]:
-            takes[domain][operator] = f"{counts['right']}/{measured}"
-            if all(outcome.old for outcome in tried if outcome.word == "right"):
+        measured = [outcome for outcome in tried if outcome.word != "unmeasured"]
+        right = [outcome for outcome in measured if outcome.word == "right"]
+        if right:
+            kinds["takes"][domain][operator] = f"{len(right)}/{len(measured)}"
+            if all(outcome.old for outcome in right):
                 until[operator] = DEFAULT_OPSET
         elif measured:
-            failed = next(outcome for outcome in tried if outcome.word != "unmeasured")
-            lacks[domain][operator] = _brief(failed)
+            kind = "lacks" if _is_lacking(operator, measured) else "fails"
+            kinds[kind][domain][operator] = _brief(measured[0])
     for domain, operators in _own_operators(name).items():
-        takes[domain].update(dict.fromkeys(operators, "listed"))
+        kinds["takes"][domain].update(dict.fromkeys(operators, "listed"))
     return {
         "engine": name,
         "version": engine.version(),
         "date": datetime.date.today().isoformat(),
         "onnx": onnx.__version__,
-        "takes": {domain: takes[domain] for domain in sorted(takes)},
-        "lacks": {domain: lacks[domain] for domain in sorted(lacks)},
+        **{
+            kind: {domain: found[domain] for domain in sorted(found)}
+            for kind, found in kinds.items()
+        },
         "until": until,
     }
+
+
+LACKING = (
+    r"it (lacks|cannot translate) ([\w., ]+, )?{0}\b",
+    r"does not (know|take) ([\w., ]+, )?{0}\b",
+    r"(has no kernel|has none|Could not find an implementation) for ([\w., ]+, )?{0}\b",
+    r"No conversion rule found for operations: .*?\b{0}-",
+    r"Unimplemented\({0}\)",
+    r"{0}(\(-?\d+\))? is not a registered function/op",
+    r"Unsupported op(erator)?:? '?{0}\b",
+    r"it is of opset \d+, and \d+ is the newest",
+)
+"""How engines say that they have no such operator in any form, as which it is refused beforehand."""
+
+
+def _is_lacking(operator: str, measured: Sequence[Outcome]) -> bool:
+    """Whether the engine has no such operator at all, or dies of it: not only this or that form of it."""
+    patterns = [pattern.format(re.escape(operator)) for pattern in LACKING]
+    return all(
+        outcome.word == "crashed"
+        or (outcome.word == "refused" and any(re.search(each, outcome.reason) for each in patterns))
+        for outcome in measured
+    )
 
 
 def _own_operators(name: str) -> dict[str, list[str]]:
@@ -348,64 +382,6 @@ def _brief(outcome: Outcome) -> str:
     )
     words = found[1] if found else re.sub(r"(Load model from )?/tmp/\S+( failed:)?", "", words)
     return words if len(words) <= 160 else f"{words[:159]}…"
-
-
-def page() -> str:
-    tables = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("*/operators.json"))]
-    return "\n".join([*_head(tables), *_rows(tables), *_reasons(tables), ""])
-
-
-def _head(tables: Sequence[dict[str, Any]]) -> Iterator[str]:
-    yield "# Operators"
-    yield ""
-    yield "Which standard operators of ONNX each engine takes. Measured, not read from manuals: each"
-    yield "operator's own tests from the package `onnx` are compiled, run and compared, up to"
-    yield f"{MOST_CASES} of them, fewer for slow engines. A cell counts the tests that pass; `no` means"
-    yield "that none does. An empty cell was not measured: the inputs are text, sequences or optional."
-    yield "Tests of element types that nobody deploys count too, so 15/40 is no reason to worry."
-    yield ""
-    yield "| engine | version | onnx | measured |"
-    yield "| --- | --- | --- | --- |"
-    for table in tables:
-        yield f"| {table['engine']} | {table['version']} | {table['onnx']} | {table['date']} |"
-    yield ""
-    yield "`python benchmarks/operator_coverage.py` makes this page and the tables that"
-    yield "[the check before an export](preflight.md) reads. Run it again after an engine's update."
-    yield ""
-    yield "## Standard operators"
-    yield ""
-
-
-def _cell(table: dict[str, Any], operator: str) -> str:
-    taken = table["takes"].get("", {}).get(operator)
-    if taken is None:
-        return "no" if operator in table["lacks"].get("", {}) else ""
-    return f"{taken}, to opset {table['until'][operator]}" if operator in table["until"] else taken
-
-
-def _rows(tables: Sequence[dict[str, Any]]) -> Iterator[str]:
-    names = [table["engine"] for table in tables]
-    yield f"| operator | {' | '.join(names)} |"
-    yield f"| --- |{' ---: |' * len(names)}"
-    for operator in sorted(set().union(*(_known(table) for table in tables))):
-        cells = " | ".join(_cell(table, operator) for table in tables)
-        yield f"| {operator} | {cells} |"
-    yield ""
-
-
-def _known(table: dict[str, Any]) -> set[str]:
-    return {*table["takes"].get("", {}), *table["lacks"].get("", {})}
-
-
-def _reasons(tables: Sequence[dict[str, Any]]) -> Iterator[str]:
-    yield "## Why not"
-    yield ""
-    for table in tables:
-        yield f"### {table['engine']}"
-        yield ""
-        for operator, reason in table["lacks"].get("", {}).items():
-            yield f"- `{operator}`: {reason.replace('<', '&lt;').replace('|', '/')}"
-        yield ""
 
 
 def main() -> None:
@@ -433,9 +409,12 @@ def main() -> None:
         table = measure(name, all_cases)
         file = FOLDER / name.replace("-", "_") / "operators.json"
         file.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        counts = {key: {d: len(v) for d, v in table[key].items()} for key in ("takes", "lacks")}
+        counts = {
+            key: {d: len(v) for d, v in table[key].items()} for key in ("takes", "fails", "lacks")
+        }
         print(file, counts)
-    PAGE.write_text(page(), encoding="utf-8")
+    tables = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("*/operators.json"))]
+    PAGE.write_text(page(tables, MOST_CASES), encoding="utf-8")
 
 
 if __name__ == "__main__":

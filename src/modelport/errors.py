@@ -24,6 +24,8 @@ The command line prints it and leaves with status 2; `--debug` adds the tracebac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class ModelportError(Exception):
     """Base of all errors meant for the user.
@@ -92,7 +94,23 @@ class GraphError(ModelportError):
 
 
 class EngineError(ModelportError):
-    """An engine failed while compiling or running."""
+    """An engine failed while compiling or running.
+
+    Args:
+        operators: those of ONNX that it refused, by name; `compile` then says where they are.
+    """
+
+    def __init__(
+        self,
+        seen: str,
+        *,
+        expected: str | None = None,
+        hint: str | None = None,
+        module_path: str | None = None,
+        operators: Sequence[str] = (),
+    ) -> None:
+        super().__init__(seen, expected=expected, hint=hint, module_path=module_path)
+        self.operators = tuple(operators)
 
 
 class EngineUnavailableError(EngineError):

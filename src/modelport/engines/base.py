@@ -269,12 +269,12 @@ class Engine(ABC):
                 f"{self.name} compiles PyTorch programs, and this model is only a graph",
                 hint="Deploy the nn.Module itself, or choose another engine with --engines",
             )
-        from modelport.engines.refusals import demand_operators
+        from modelport.engines.refusals import demand_operators, telling_where
         from modelport.graph.query import signature_of
 
         self._demand_sizes(signature_of(model))
         demand_operators(self, model)
-        with self._speaking("compiling"):
+        with telling_where(model), self._speaking("compiling"):
             return self._compile(model, target, directory, calibration)
 
     def compile_program(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from modelport.errors import EngineError
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from modelport.engines.base import Engine
+
+_QUOTED = re.compile(r"['\"`]([^'\"`\s]+)['\"`]")
 
 
 def demand_operators(engine: Engine, model: ir.Model) -> None:
@@ -49,6 +53,33 @@ def _lacking(engine: Engine, model: ir.Model) -> Iterator[tuple[ir.Node, str]]:
         reason = engine.rules.lacks(node.op_type, "", opset)
         if reason is not None and node.op_identifier() not in model.functions and not own:
             yield node, reason
+
+
+@contextmanager
+def telling_where(model: ir.Model) -> Iterator[None]:
+    """Adds to an engine's refusal the modules of what it names: operators, or nodes in quotes."""
+    try:
+        yield
+    except EngineError as error:
+        if not error.module_path and (nodes := _named(error, model)):
+            error.module_path = provenance.module_of(nodes[0]) or None
+            places = [f"{node.op_type} is in {provenance.describe(node)}" for node in nodes]
+            error.seen = f"{error.seen.rstrip('.')}. {'; '.join(places)}"
+            error.hint = _help([node.op_type for node in nodes]) or error.hint
+        raise
+
+
+def _named(error: EngineError, model: ir.Model) -> list[ir.Node]:
+    """The first node of each operator that the error names; else nodes and values that it quotes."""
+    nodes = list(model.graph.all_nodes())
+    first = {node.op_type: node for node in reversed(nodes)}
+    if found := [first[name] for name in error.operators if name in first]:
+        return found
+    quoted = set(_QUOTED.findall(error.seen))
+    called = (
+        n for n in nodes if quoted & {n.name, *(value.name for value in n.outputs)} - {None, ""}
+    )
+    return list({node.op_type: node for node in reversed(list(called))}.values())[::-1]
 
 
 def _help(names: list[str]) -> str | None:

@@ -80,10 +80,13 @@ def _compile_or_tell(module: bytes, flags: Sequence[str], place: Path) -> None:
 def _demand_operators(log: str) -> None:
     """Other loops are no help where operators of ONNX are left over."""
     if operators := dict.fromkeys(OPERATOR.findall(log)):
-        raise _refusal(f"it cannot translate {', '.join(operators)}, at least in this form")
+        words = f"it cannot translate {', '.join(operators)}, at least in this form"
+        raise _refusal(words, list(operators))
 
 
-def _refusal(reason: str) -> EngineError:
+def _refusal(reason: str, operators: Sequence[str] = ()) -> EngineError:
     return EngineError(
-        f"iree failed while compiling: {reason}", hint="Choose another engine with --engines"
+        f"iree failed while compiling: {reason}",
+        hint="Choose another engine with --engines",
+        operators=operators,
     )

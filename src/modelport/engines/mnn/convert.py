@@ -26,7 +26,9 @@ LAST_LINES = 4
 def convert(job: Conversion) -> Converted:
     log = _converter_run(job)
     if not (job.directory / MODEL).is_file():
-        raise EngineError(f"mnn failed while compiling: {_reason(log)}")
+        lacking = _lacking(log)
+        reason = f"it lacks {', '.join(lacking)}" if lacking else _reason(log)
+        raise EngineError(f"mnn failed while compiling: {reason}", operators=lacking)
     made = Converted({"model": MODEL}, {"precision": job.target.precision})
     _try(job, made)
     return made
@@ -48,11 +50,14 @@ def _converter_run(job: Conversion) -> str:
     return done.stdout
 
 
+def _lacking(log: str) -> list[str]:
+    found = re.findall(r"These Op Not Support: (.*)", log)
+    if not found:
+        return []
+    return list(dict.fromkeys(re.findall(r"ONNX::(\w+)", found[-1]) or [found[-1].strip()]))
+
+
 def _reason(log: str) -> str:
-    lacking = re.findall(r"These Op Not Support: (.*)", log)
-    if lacking:
-        names = re.findall(r"ONNX::(\w+)", lacking[-1]) or [lacking[-1].strip()]
-        return f"it lacks {', '.join(dict.fromkeys(names))}"
     lines = [re.sub(r"^\[[\d:]+\] :\d+:\s*", "", line.strip()) for line in log.splitlines()]
     return " | ".join([line for line in lines if line][-LAST_LINES:]) or "it wrote no model"
 

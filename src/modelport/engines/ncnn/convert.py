@@ -55,9 +55,11 @@ def _demand_kinds(signature: Signature) -> None:
             raise _refusal(f"it gives float32 alone, and the output {spec} is of another kind")
 
 
-def _refusal(reason: str) -> EngineError:
+def _refusal(reason: str, operators: Sequence[str] = ()) -> EngineError:
     return EngineError(
-        f"ncnn failed while compiling: {reason}", hint="Choose another engine with --engines"
+        f"ncnn failed while compiling: {reason}",
+        hint="Choose another engine with --engines",
+        operators=operators,
     )
 
 
@@ -179,7 +181,7 @@ def _demand_layers(network: Network, log: str) -> None:
     kinds = dict.fromkeys(layer.kind for layer in network.layers)
     unknown = [kind for kind in kinds if ncnn.layer_to_index(kind) < 0]
     if unknown:
-        raise _refusal(f"it lacks {', '.join(unknown)}")
+        raise _refusal(f"it lacks {', '.join(unknown)}", unknown)
     complaints = [line.strip() for line in log.splitlines() if COMPLAINTS.search(line)]
     if complaints:
         raise _refusal(f"pnnx said: {' | '.join(dict.fromkeys(complaints))}")

@@ -130,4 +130,5 @@ def _explained(error: Exception, source: str, chip: Chip, *, floats: bool) -> En
         f"{NAME} failed while compiling: the HTP does not take {kinds}, in the forms and types they have "
         f"here: {places}",
         hint="Compose it of other operators with a rewrite, or choose another engine with --engines",
+        operators=[kind for kind, _ in found],
     )

@@ -149,4 +149,5 @@ def _demand_kernels(said: str) -> None:
             f"{NAME} failed while compiling: the NPU has no kernel for {kinds}: {places}",
             hint="Compose it of other operators with a rewrite, or choose another engine with "
             "--engines",
+            operators=[kind for _, kind in found],
         )

@@ -53,6 +53,7 @@ def _parse(job: Conversion, network: trt.INetworkDefinition) -> None:
         f"{NAME} failed while compiling: {told or WORDS.last()}",
         hint="Compose it of operators that TensorRT takes with a rewrite, or choose another engine "
         "with --engines",
+        operators=[error.node_operator() for error in errors],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import onnx  # noqa: TID251 - TVM reads protos
@@ -12,8 +13,11 @@ from tvm.target.codegen import llvm_get_system_cpu
 from modelport.engines.conversion import Conversion, Converted
 from modelport.engines.routes import PROGRAM
 from modelport.engines.tvm.schedule import ArrangeLoops
+from modelport.errors import EngineError
 
 LIBRARY = "model.so"
+
+LACKING = re.compile(r"not supported for frontend ONNX: ([\w, ]+)")
 
 DOUBTFUL = ("avx512f", "avx2", "fma", "avx")
 """A virtual machine may hide them, though its processor's name promises them."""
@@ -36,7 +40,16 @@ def convert(job: Conversion) -> Converted:
 def _graph(job: Conversion) -> Any:
     from tvm.relax.frontend.onnx import from_onnx
 
-    return from_onnx(onnx.load(job.source), keep_params_in_input=False)
+    try:
+        return from_onnx(onnx.load(job.source), keep_params_in_input=False)
+    except tvm.error.OpNotImplemented as error:
+        names = LACKING.findall(str(error))
+        operators = names[0].split(", ") if names else []
+        raise EngineError(
+            f"tvm failed while compiling: it lacks {', '.join(operators) or error}",
+            hint="Choose another engine with --engines",
+            operators=operators,
+        ) from error
 
 
 def _program(job: Conversion) -> Any:

@@ -177,6 +177,7 @@ def error_to_json(error: BaseException) -> Message:
             "expected": error.expected,
             "hint": error.hint,
             "module_path": error.module_path,
+            "operators": list(error.operators) if isinstance(error, errors.EngineError) else [],
         }
     return {"kind": "", "seen": f"{type(error).__name__}: {error}" if str(error) else repr(error)}
 
@@ -186,10 +187,8 @@ def error_from_json(found: Message) -> Exception:
     kind = getattr(errors, found["kind"], None) if found["kind"] else None
     if kind is None:
         return RuntimeError(found["seen"])
-    made: Exception = kind(
-        found["seen"],
-        expected=found["expected"],
-        hint=found["hint"],
-        module_path=found["module_path"],
-    )
+    told = {name: found[name] for name in ("expected", "hint", "module_path")}
+    if issubclass(kind, errors.EngineError):
+        told["operators"] = found["operators"]
+    made: Exception = kind(found["seen"], **told)
     return made
