@@ -63,8 +63,9 @@ def telling_where(model: ir.Model) -> Iterator[None]:
     except EngineError as error:
         if not error.module_path and (nodes := _named(error, model)):
             error.module_path = provenance.module_of(nodes[0]) or None
-            places = [f"{node.op_type} is in {provenance.describe(node)}" for node in nodes]
-            error.seen = f"{error.seen.rstrip('.')}. {'; '.join(places)}"
+            if len(nodes) > 1:
+                places = [f"{node.op_type} is in {provenance.describe(node)}" for node in nodes]
+                error.seen = f"{error.seen.rstrip('.')}. {'; '.join(places)}"
             error.hint = _help([node.op_type for node in nodes]) or error.hint
         raise
 

@@ -103,6 +103,8 @@ def _fits(array: Array, kind: Any) -> bool:
 def _taken(result: Any, spec: TensorSpec) -> Array:
     if result.data_format == expr.NC4HW4:
         result = expr.convert(result, expr.NCHW)
+    if not result.size:  # MNN fails to read nothing
+        return np.empty(result.shape, dtype=spec.dtype)
     # A copy, for MNN's memory is used again; and its scalars are arrays of one axis at times.
     array = np.array(result.read(), dtype=spec.dtype)
     return array.reshape(()) if not spec.shape and array.size == 1 else array
