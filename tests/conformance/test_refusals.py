@@ -81,6 +81,32 @@ def test_a_library_may_have_what_the_engine_lacks(
         openvino.compile(made, Target(), tmp_path)
 
 
+OLD_MODEL = """
+<ir_version: 8, opset_import: ["" : 17]>
+main (float[1, 3, 8, 8] x) => (float[1, 3] y) {
+    [relu] a = Relu(x)
+    [square] b = Mul(a, a)
+    [det] y = Det(b)
+}
+"""
+
+
+@pytest.mark.parametrize("name", ["ncnn", "tvm", "iree", "qnn", "rknn", "tensorrt-rtx", "caffe"])
+def test_a_converter_that_finds_out_itself_tells_the_module_too(name: str, tmp_path: Path) -> None:
+    engine = ENGINES.get(name)
+    if reason := engine.available():
+        pytest.skip(reason)
+    made = ir.from_onnx_text(OLD_MODEL)
+    for node, path in zip(made.graph, ("act", "square", "head.volume"), strict=True):
+        node.metadata_props[provenance.MODULE] = path
+    with pytest.raises(EngineError) as caught:
+        engine.compile(made, Target(precision=engine.precisions[0]), tmp_path)
+    said = str(caught.value)
+    assert "head.volume" in said
+    assert "square" not in said
+    assert "--engines" in said or "rewrite" in said
+
+
 def test_free_sizes_are_refused_where_an_engine_has_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
