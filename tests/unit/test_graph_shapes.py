@@ -300,8 +300,8 @@ def test_long_chains_take_seconds_at_most() -> None:
         ]
     model = graph("\n".join(body) + f"\ny = Relu (v{steps})", takes="float[N,4,M] x",
                   gives="float[A,B,C] y", **WEIGHTS)  # fmt: skip
-    start = time.perf_counter()
+    start = time.thread_time()
     shapes = Shapes(model)
-    assert time.perf_counter() - start < 20
+    assert time.thread_time() - start < 20
     assert shapes.same(model.graph.inputs[0], model.graph[-1].outputs[0])
     assert sizes.rendered((shapes.of(model.graph[-1].outputs[0]) or (0,))[0]) == "N"

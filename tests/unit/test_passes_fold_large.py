@@ -101,20 +101,23 @@ def chain(length: int, foldable: bool) -> ir.Model:
      "resolve_branches"],
 )  # fmt: skip
 def test_time_is_linear_in_nodes(name: str) -> None:
-    """Ten thousand nodes take seconds on the slowest machine; a scan for each node would take minutes."""
+    """Ten thousand nodes take seconds on the slowest machine; a scan for each node would take minutes.
+
+    Of the processor: what else runs here is not counted.
+    """
     model = chain(10_000, foldable=False)
-    start = time.perf_counter()
+    start = time.thread_time()
     PASSES.get(name)(model)
-    assert time.perf_counter() - start < 10
+    assert time.thread_time() - start < 10
 
 
 def test_time_of_folding_is_linear() -> None:
     seconds = []
     for length in (500, 2000):
         model = chain(length, foldable=True)
-        start = time.perf_counter()
+        start = time.thread_time()
         PASSES.get("fold_constants")(model)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.thread_time() - start)
         assert len(model.graph) == 1
     assert seconds[1] < 16 * seconds[0] + 1
 
