@@ -311,6 +311,39 @@ def test_answers_move_with_the_feeds(name: str, model: str) -> None:
     assert all(not np.array_equal(one[key], other[key]) for key in one)
 
 
+CONSTANTS = {
+    "constant": "k = Constant<value = float[2] {3.0, 4.0}>()",
+    "initializer": "",
+    "read too": "z = Add(x, k)",
+}
+
+
+@pytest.mark.parametrize("form", CONSTANTS)
+@pytest.mark.parametrize("name", TESTED)
+def test_constant_outputs_are_given_or_refused(name: str, form: str, tmp_path: Path) -> None:
+    """An engine that writes what its nodes compute may leave such an output as it found the memory."""
+    engine = running_engine_or_skip(name)
+    value = np.array([3, 4], np.float32)
+    kept = {} if form == "constant" else {"k": onnx.numpy_helper.from_array(value)}
+    more = ", float[2, 2] z" if form == "read too" else ""
+    model = graph(
+        f"{CONSTANTS[form]}\ny = Relu(x)",
+        "float[2, 2] x",
+        f"float[2] k, float[2, 2] y{more}",
+        **kept,
+    )
+    try:
+        with engine.load(engine.compile(model, plain(engine), tmp_path)) as session:
+            outputs = session.run({"x": np.full((2, 2), 7, np.float32)})
+    except EngineError as error:
+        assert name in str(error)
+        return
+    np.testing.assert_allclose(outputs["k"], value, rtol=1e-2)
+    np.testing.assert_allclose(outputs["y"], np.full((2, 2), 7), rtol=1e-2)
+    if more:
+        np.testing.assert_allclose(outputs["z"], [[10, 11]] * 2, rtol=1e-2)
+
+
 @pytest.mark.parametrize("name", ["null", ORACLE])
 @pytest.mark.parametrize("model", MODELS)
 def test_oracle_and_null_promise_the_shapes(name: str, model: str) -> None:

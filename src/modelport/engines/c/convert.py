@@ -6,11 +6,14 @@ import onnx  # noqa: TID251 - the generator reads protos
 
 from modelport.engines.c.build import FLAGS, HEADER, LIBRARY, SOURCE, WEIGHTS, build
 from modelport.engines.c.generate import generate
+from modelport.engines.c.outputs import write_constants
 from modelport.engines.conversion import Conversion, Converted
 
 
 def convert(job: Conversion) -> Converted:
-    made = generate(onnx.load(job.source), job.signature)
+    model = onnx.load(job.source)
+    write_constants(model)
+    made = generate(model, job.signature)
     (job.directory / SOURCE).write_text(made.source, encoding="utf-8")
     (job.directory / HEADER).write_text(made.header, encoding="utf-8")
     files = {"model": LIBRARY, SOURCE: SOURCE, HEADER: HEADER}
