@@ -144,7 +144,13 @@ def attempt(engine: Engine, case: Case) -> Outcome:
     own = next((e.version for e in case.model.opset_import if e.domain in ("", "ai.onnx")), 0)
     newest = engine.rules.opsets[1]
     first = _with_opset(engine, case, min(own, newest))
-    if first.word in ("right", "unmeasured") or min(own, newest) <= DEFAULT_OPSET:
+    if first.word in ("right", "unmeasured"):
+        return first
+    if own > newest:  # some lower a graph themselves
+        raised = _with_opset(engine, case, own)
+        if raised.word == "right":
+            return raised
+    if min(own, newest) <= DEFAULT_OPSET:
         return first
     second = _with_opset(engine, case, DEFAULT_OPSET)
     return replace(second, old=True) if second.word == "right" else first

@@ -13,6 +13,7 @@ from modelport.engines.base import Engine
 from modelport.errors import EngineError
 from modelport.graph import provenance
 from modelport.optimization import optimize
+from modelport.passes import PASSES
 from modelport.types import Target
 
 MODEL = """
@@ -67,6 +68,20 @@ def test_passes_of_an_engine_can_be_asked_for(openvino: Engine) -> None:
     )
     assert "Swish" in {node.op_type for node in plain.graph}
     assert "Swish" not in {node.op_type for node in fitted.graph}
+
+
+@pytest.mark.parametrize("name", [name for name in ENGINES if ENGINES.get(name).rules.operators])
+def test_what_a_pass_can_take_apart_is_taken_apart(name: str) -> None:
+    """Else a deployment would be refused for what a pass of ours can do."""
+    rules = ENGINES.get(name).rules
+    helpful = {
+        each
+        for each in PASSES
+        if any(rules.lacks(operator, "", rules.opsets[1]) for operator in PASSES.get(each).takes_apart)
+    }
+    if name == "rknn":  # it lacks the Min that comes of it too
+        helpful.discard("decompose_mish")
+    assert helpful <= set(rules.legalize)
 
 
 def test_a_library_may_have_what_the_engine_lacks(

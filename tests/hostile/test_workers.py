@@ -325,7 +325,8 @@ def test_errors_keep_their_kind_and_words_on_the_way() -> None:
     assert type(back) is FeedsError
     assert str(back) == str(error)
     lacking = wire.error_from_json(wire.error_to_json(EngineError("no Det", operators=["Det"])))
-    assert isinstance(lacking, EngineError) and lacking.operators == ("Det",)
+    assert isinstance(lacking, EngineError)
+    assert lacking.operators == ("Det",)
     foreign = wire.error_from_json(wire.error_to_json(KeyError("x")))
     assert str(foreign) == "KeyError: 'x'"
 

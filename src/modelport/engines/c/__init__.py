@@ -34,6 +34,7 @@ class C(ConvertingEngine):
         opsets=(9, 26),
         free_sizes=False,
         source="https://github.com/emmtrix/emx-onnx-cgen/blob/v1.4.0/SUPPORT_OPS.md",
+        operators=Path(__file__).with_name("operators.json"),
     )
 
     def available(self) -> str | None:

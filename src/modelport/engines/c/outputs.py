@@ -1,4 +1,4 @@
-"""Gives a graph nodes that write its constant outputs: the generator writes what nodes compute, and no more."""
+"""Nodes that write a graph's constant outputs: the generator writes what nodes compute, and no more."""
 
 from __future__ import annotations
 

@@ -31,8 +31,9 @@ class Iree(ConvertingEngine):
     requirements: ClassVar[Path | None] = Path(__file__).with_name("requirements.txt")
     rules: ClassVar[Rules] = Rules(
         opsets=(9, 21),
-        legalize=("inline_functions",),
+        legalize=("inline_functions", "decompose_swish"),
         source="https://iree.dev/guides/ml-frameworks/onnx/",
+        operators=Path(__file__).with_name("operators.json"),
     )
 
     def settings(self, model: ir.Model | None, target: Target) -> dict[str, Any]:

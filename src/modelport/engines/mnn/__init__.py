@@ -34,7 +34,7 @@ class Mnn(ConvertingEngine):
     rules: ClassVar[Rules] = Rules(
         opsets=(9, 24),
         quantization="own",
-        legalize=("inline_functions",),
+        legalize=("inline_functions", "decompose_groupnorm", "decompose_swish", "decompose_mish"),
         source="https://mnn-docs.readthedocs.io/en/latest/tools/convert.html",
         operators=Path(__file__).with_name("operators.json"),
     )

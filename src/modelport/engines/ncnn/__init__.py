@@ -35,6 +35,7 @@ class Ncnn(ConvertingEngine):
         quantization="own",
         legalize=("inline_functions",),
         source="https://github.com/Tencent/ncnn/wiki/use-ncnn-with-pytorch-or-onnx",
+        operators=Path(__file__).with_name("operators.json"),
     )
 
     def convert(self, job: Conversion) -> Converted:

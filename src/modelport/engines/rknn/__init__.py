@@ -35,8 +35,9 @@ class Rknn(ConvertingEngine):
         opsets=(12, 19),
         quantization="own",
         free_sizes=False,
-        legalize=("inline_functions", "lower_opset_18"),
+        legalize=("inline_functions", "decompose_swish", "lower_opset_18"),
         source="https://github.com/airockchip/rknn-toolkit2/tree/master/doc",
+        operators=Path(__file__).with_name("operators.json"),
     )
 
     def available(self) -> str | None:

@@ -34,8 +34,9 @@ class Tvm(ConvertingEngine):
     requirements: ClassVar[Path | None] = Path(__file__).with_name("requirements.txt")
     rules: ClassVar[Rules] = Rules(
         opsets=(9, 20),
-        legalize=("inline_functions",),
+        legalize=("inline_functions", "decompose_swish"),
         source="https://tvm.apache.org/docs/reference/api/python/relax/frontend.html",
+        operators=Path(__file__).with_name("operators.json"),
     )
 
     def refuses(self, target: Target) -> str | None:
