@@ -57,7 +57,7 @@ CONSTANTS: dict[str, Array] = {
     "root2": f(np.sqrt(2)), "inv_root2": f(np.sqrt(0.5)), "one": f(1), "half": f(0.5), "two": f(2),
     "three": f(3), "six": f(6), "zero": f(0), "cubic": f(0.044715), "k": f(np.sqrt(2 / np.pi)),
     "eps": f(1e-5), "sixth": f(1 / 6),
-    "twenty": f(20),
+    "twenty": f(20), "lowest": f(np.finfo(np.float32).min),
 }  # fmt: skip
 
 
@@ -263,7 +263,24 @@ q = Div (n, d)
 y = Mul (x, q)
 """
 
+MASKED = """
+m = Where (mask, zero, lowest)
+scores = MatMul (queries, keys)
+t = Add (scores, m)
+s = Softmax <axis = -1> (t)
+"""
+
 CASES: list[Case] = [
+    case(
+        "attention with a mask",
+        "float[1,12,128,32] queries, float[1,12,32,128] keys, float[1,12,128,32] values, "
+        "bool[1,1,1,128] mask",
+        "float[1,12,128,32] y",
+        {
+            PATTERN: f"{MASKED}n = IsNaN (s)\nw = Where (n, zero, s)\ny = MatMul (w, values)",
+            "untested": f"{MASKED}y = MatMul (s, values)",
+        },
+    ),
     case(
         "Gelu, erf",
         WIDE,

@@ -77,7 +77,9 @@ def test_what_a_pass_can_take_apart_is_taken_apart(name: str) -> None:
     helpful = {
         each
         for each in PASSES
-        if any(rules.lacks(operator, "", rules.opsets[1]) for operator in PASSES.get(each).takes_apart)
+        if any(
+            rules.lacks(operator, "", rules.opsets[1]) for operator in PASSES.get(each).takes_apart
+        )
     }
     if name == "rknn":  # it lacks the Min that comes of it too
         helpful.discard("decompose_mish")

@@ -36,6 +36,7 @@ class Qnn(ConvertingEngine):
         free_sizes=False,
         legalize=("inline_functions",),
         source="https://onnxruntime.ai/docs/execution-providers/QNN-ExecutionProvider.html",
+        operators=Path(__file__).with_name("operators.json"),
     )
 
     def runs_here(self) -> bool:
