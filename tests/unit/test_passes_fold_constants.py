@@ -90,6 +90,21 @@ def test_part_of_a_free_shape_stays_where_it_is_not_known() -> None:
     assert "Cast" in apply("fold_constants", model).operators
 
 
+@pytest.mark.parametrize(
+    ("axis", "places"),
+    [(1, [[3, 0, -1]]), (0, [[1, 0], [0, -1], [1, 1]]), (1, [[3, 0, -1, 2, 2], [0, 0, 1, 1, -4]])],
+)
+def test_elements_of_fewer_rows_or_columns(axis: int, places: list[list[int]]) -> None:
+    """PyTorch gathers so from buffers that are longer than the text."""
+    table = np.arange(8, dtype=np.float32).reshape(2, 4)
+    model = graph(
+        f"g = GatherElements<axis = {axis}>(table, places)\ny = Add(x, g)",
+        takes="float x", gives="float[A,B] y", table=table, places=np.asarray(places),
+    )  # fmt: skip
+    applied = apply("fold_constants", model, by=[by_onnxruntime])
+    assert [node.op_type for node in applied.model.graph] == ["Add"]
+
+
 def test_cast_like_needs_only_the_type() -> None:
     model = graph(
         "a = CastLike (x, like)\ny = Relu (a)",

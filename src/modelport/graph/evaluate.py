@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import onnx_ir as ir
 from onnx import NodeProto  # noqa: TID251  (the reference takes protos)
 from onnx.reference import ReferenceEvaluator  # noqa: TID251
+from onnx.reference.op_run import OpRun  # noqa: TID251
 
 from modelport.errors import GraphError
 from modelport.types import Array
@@ -44,4 +46,18 @@ def _rename(proto: NodeProto) -> None:
 @lru_cache(maxsize=256)
 def _evaluator(node: bytes, opset: int) -> ReferenceEvaluator:
     """Setting one up takes far longer than running it, and large graphs repeat themselves."""
-    return ReferenceEvaluator(NodeProto.FromString(node), opsets={"": opset})
+    return ReferenceEvaluator(
+        NodeProto.FromString(node), opsets={"": opset}, new_ops=[GatherElements]
+    )
+
+
+class GatherElements(OpRun):  # type: ignore[misc]
+    """As the standard has it; onnx's fails where indices are fewer than elements along other axes."""
+
+    op_domain = ""
+
+    def _run(self, data: Array, indices: Array, axis: int | None = None) -> tuple[Array]:
+        axis = axis or 0
+        places: list[Array] = list(np.indices(indices.shape, sparse=True))
+        places[axis] = np.where(indices < 0, indices + data.shape[axis], indices)
+        return (data[tuple(places)],)

@@ -33,6 +33,7 @@ PASSES: Registry[GraphPass] = Registry(
         "share_initializers": "modelport.passes.share_initializers:ShareInitializers",
         "remove_unused": "modelport.passes.library:RemoveUnused",
         "inline_functions": "modelport.passes.inline_functions:InlineFunctions",
+        "reshape_gathers": "modelport.passes.reshape_gathers:ReshapeGathers",
         "remove_softmax_guards": "modelport.passes.remove_softmax_guards:RemoveSoftmaxGuards",
         "fuse_gelu": "modelport.passes.fuse_gelu:FuseGelu",
         "fuse_hardswish": "modelport.passes.fuse_hardswish:FuseHardSwish",

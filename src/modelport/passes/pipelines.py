@@ -22,6 +22,7 @@ PORTABLE: tuple[tuple[str, str], ...] = (
     ("fold_shapes", "targets of Reshape are computed in the graph; wants the shapes inferred"),
     ("fold_constants", "exporters hide weights and biases behind CastLike, Expand and Shape"),
     ("resolve_branches", "a condition on sizes is a constant by now"),
+    ("reshape_gathers", "before passes that know Reshape; wants indices that are constants"),
     ("remove_noops", "what does nothing for its sizes and numbers, once these are folded"),
     (
         "remove_softmax_guards",
