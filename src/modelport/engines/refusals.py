@@ -62,10 +62,11 @@ def telling_where(model: ir.Model) -> Iterator[None]:
         yield
     except EngineError as error:
         if not error.module_path and (nodes := _named(error, model)):
-            error.module_path = provenance.module_of(nodes[0]) or None
-            if len(nodes) > 1:
-                places = [f"{node.op_type} is in {provenance.describe(node)}" for node in nodes]
-                error.seen = f"{error.seen.rstrip('.')}. {'; '.join(places)}"
+            placed = [node for node in nodes if provenance.module_of(node)]
+            error.module_path = provenance.module_of(placed[0]) if placed else None
+            if len(placed) > 1:
+                told = "; ".join(f"{n.op_type} is in {provenance.module_of(n)}" for n in placed)
+                error.seen = f"{error.seen.rstrip('.')}. {told}"
             error.hint = _help([node.op_type for node in nodes]) or error.hint
         raise
 
