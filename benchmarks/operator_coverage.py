@@ -386,7 +386,13 @@ def _own_operators(name: str) -> dict[str, list[str]]:
 def _brief(outcome: Outcome) -> str:
     if outcome.word == "wrong":
         return f"it gives wrong results ({outcome.reason[:80]})"
-    words = re.sub(r"^\w+ failed while \w+: ", "", outcome.reason)
+    words = re.sub(r"^[\w-]+ failed while [\w ]+: ", "", outcome.reason)
+    words = re.sub(
+        r"\x1b\[[\d;]*m|\d{4}-\d\d-\d\d [\d:.]+ ", "", words
+    )  # colours and times of logs
+    words = re.sub(
+        r" (Choose another|Choose other|Compose it|Compose what|Run first).*$", "", words
+    )
     found = re.search(
         r"(No conversion rule found[^\n]*?|Could not find an impl[^\n]*?)(\.|$)", words
     )

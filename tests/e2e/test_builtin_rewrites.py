@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from torch.nn import functional
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from documents import prose
-from modelport.frontends import rewrites
+from modelport.frontends import open_source, rewrites
 from modelport.frontends.rewrites import REWRITES
 from support import ROOT
 
@@ -505,3 +506,31 @@ def test_guide_lists_the_builtin_rewrites() -> None:
         assert target == f"`{rewrite.target}`"
         assert needed_by == rewrite.needed_by.replace("|", r"\|")
         assert summary == rewrite.summary
+
+
+class Recurrent(nn.Module):
+    def __init__(self, layer: Callable[..., nn.Module]) -> None:
+        super().__init__()
+        self.body, self.layer = nn.Linear(8, 8), layer(8, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        steps: torch.Tensor = self.layer(self.body(x))[0]
+        return steps
+
+
+@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU, nn.RNN])
+def test_programs_for_engines_hold_no_operators_of_onnx(
+    layer: type[nn.Module], tmp_path: Path
+) -> None:
+    """Engines that take programs know torch's own recurrent layers, and nothing of ONNX."""
+    torch.manual_seed(0)
+    net = Recurrent(layer).eval()
+    source = open_source(net, inputs="x=2x5x8")
+    kinds = {node.op_type for node in source.to_graph().graph}
+    assert layer.__name__ in kinds
+    assert source.write_program(tmp_path / "model.pt2")
+    program = torch.export.load(tmp_path / "model.pt2")
+    assert not any("onnx" in str(node.target) for node in program.graph.nodes)
+    x = torch.randn(2, 5, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(tuple(program.module()(x)), (net(x),))

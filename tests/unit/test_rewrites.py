@@ -463,7 +463,7 @@ def test_unknown_keyword() -> None:
         rewrites.function(TARGET, engin="onnxruntime")(double)
     assert str(caught.value) == (
         "A rewrite of 'made_up_lib.ops.double' was given the keyword 'engin'. Expected one of name, "
-        "summary, needed_by, engine, package, exporters. Perhaps you meant 'engine'."
+        "summary, needed_by, engine, package, exporters, graph_only. Perhaps you meant 'engine'."
     )
 
 

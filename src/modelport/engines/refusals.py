@@ -30,7 +30,8 @@ def demand_operators(engine: Engine, model: ir.Model) -> None:
         return
     names = [node.op_type for node, _ in lacking]
     told = "; ".join(
-        f"{node.op_type} (in {provenance.describe(node)}): {reason}" for node, reason in lacking
+        f"{node.op_type} (in {provenance.describe(node)}){_because(reason)}"
+        for node, reason in lacking
     )
     raise EngineError(
         f"{engine.name} failed while compiling: it lacks {', '.join(names)}. {told}",
@@ -39,6 +40,11 @@ def demand_operators(engine: Engine, model: ir.Model) -> None:
         "lists them) with a rewrite or a function, or choose another engine",
         module_path=provenance.module_of(lacking[0][0]) or None,
     )
+
+
+def _because(reason: str) -> str:
+    """Nothing where an engine only says that it has no such operator."""
+    return "" if reason.startswith("it lacks ") else f": {reason}"
 
 
 def _lacking(engine: Engine, model: ir.Model) -> Iterator[tuple[ir.Node, str]]:

@@ -39,7 +39,7 @@ class Job:
     functions: Sequence[ir.Function] = ()
 
     @contextmanager
-    def rewritten(self, exporter: str) -> Iterator[Applied]:
+    def rewritten(self, exporter: str, *, program: bool = False) -> Iterator[Applied]:
         """Rewrites in place, and gradients off for capture and translation alike.
 
         With gradients attention runs in another kernel, whose results lie otherwise in memory; where
@@ -47,7 +47,9 @@ class Job:
         """
         extra = list(self.rewrites)
         with (
-            applied(self.adapter, exporter=exporter, engine=self.engine, extra=extra) as changes,
+            applied(
+                self.adapter, exporter=exporter, engine=self.engine, extra=extra, program=program
+            ) as changes,
             marking(exporter) as translations,
             torch.no_grad(),
         ):

@@ -42,8 +42,8 @@ def export(job: Job) -> ir.Model:
 
 
 def write_program(job: Job, path: Path) -> None:
-    """Writes what `torch.export` captures, under the rewrites of functions and modules alone."""
-    with job.rewritten(TORCH_EXPORT), explaining(job.adapter), quiet():
+    """Writes what `torch.export` captures, under rewrites of functions and modules that need no ONNX."""
+    with job.rewritten(TORCH_EXPORT, program=True), explaining(job.adapter), quiet():
         torch.export.save(capture(job.adapter, job.specs, job.examples), path)
 
 

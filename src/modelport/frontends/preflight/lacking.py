@@ -48,10 +48,11 @@ def lacking(
                 place = places.of_line(
                     node.metadata_props.get(provenance.LINE), provenance.module_of(node)
                 )
+                because = "" if reason.startswith("it lacks ") else f": {reason}"
                 yield finding(
                     "engine-lacks",
                     "error",
-                    f"{name} lacks the operator {node.op_type}: {reason}",
+                    f"{name} lacks the operator {node.op_type}{because}",
                     f"Compose it of operators that {name} takes, or choose another engine",
                     place,
                 )

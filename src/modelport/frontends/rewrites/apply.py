@@ -122,6 +122,7 @@ def applied(
     exporter: str,
     engine: str | None = None,
     extra: Sequence[Rewrite] = (),
+    program: bool = False,
 ) -> Iterator[Applied]:
     """Puts the rewrites that apply in place, and takes them away at the end, whatever happens.
 
@@ -132,6 +133,7 @@ def applied(
         module: what is exported. Modules in it are replaced in the tree itself until the end.
         exporter: `torch.export` or `torchscript`.
         engine: the engine that the graph is for, where there is only one.
+        program: whether no graph is to come of it, but a program for engines that take these.
         extra: the user's own; where two have one target, see `rewrites.choose` for the order.
 
     Raises:
@@ -139,7 +141,11 @@ def applied(
             rewrite that can't be meant.
         ExportError: where a rewrite fails to replace a module.
     """
-    chosen = choose(_registered(extra), exporter=exporter, engine=engine)
+    members = {
+        origin: [each for each in found if not (program and each.graph_only)]
+        for origin, found in _registered(extra).items()
+    }
+    chosen = choose(members, exporter=exporter, engine=engine)
     log = Log(module)
     with ExitStack() as stack:
         root = stack.enter_context(modules_replaced(_modules(chosen), module, log))

@@ -41,6 +41,8 @@ class Rewrite(ABC):
         engine: the engine that it is for; None for all.
         package: the requirement that must be met, `timm>=1.0,<2` say; None where any version will do.
         exporters: those that it is for, of `EXPORTERS`.
+        graph_only: whether it writes operators of ONNX, which programs that engines take straight from
+            torch.export cannot hold: these are captured without it.
     """
 
     kind: ClassVar[str]
@@ -51,6 +53,7 @@ class Rewrite(ABC):
     engine: str | None = None
     package: str | None = None
     exporters: tuple[str, ...] = EXPORTERS
+    graph_only: bool = False
 
     @property
     def scope(self) -> str:

@@ -21,7 +21,7 @@ from modelport.frontends.rewrites.choose import check
 
 Made = TypeVar("Made", bound=Rewrite)
 
-_SETTINGS = ("name", "summary", "needed_by", "engine", "package", "exporters")
+_SETTINGS = ("name", "summary", "needed_by", "engine", "package", "exporters", "graph_only")
 _WAYS = ("decomposition", "translation", "symbolic", "function")
 
 

@@ -100,6 +100,7 @@ class _Recurrent(nn.Module):
 
 class _RecurrentRewrite(ModuleRewrite):
     exporters = (TORCH_EXPORT,)
+    graph_only = True
 
     def replace(self, module: nn.Module) -> nn.Module:
         return _Recurrent(module) if isinstance(module, nn.RNNBase) else module
