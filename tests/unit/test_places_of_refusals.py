@@ -53,7 +53,7 @@ def test_operators_are_found(tmp_path: Path) -> None:
 
 
 def test_several_are_told_apart_and_passes_help(tmp_path: Path) -> None:
-    error = EngineError("it lacks Det, Swish", operators=["Det", "Swish", "torch.where"])
+    error = EngineError("it lacks Det, Swish", operators=["Det", "Swish", "torch.where", "Det"])
     assert refused(error, tmp_path) == (
         "In module head.volume: it lacks Det, Swish. Det is in head.volume; Swish is in act. "
         "Run first: modelport optimize --also decompose_swish."

@@ -81,7 +81,7 @@ def _named(error: EngineError, model: ir.Model) -> list[ir.Node]:
     """The first node of each operator that the error names; else nodes and values that it quotes."""
     nodes = list(model.graph.all_nodes())
     first = {node.op_type: node for node in reversed(nodes)}
-    if found := [first[name] for name in error.operators if name in first]:
+    if found := [first[name] for name in dict.fromkeys(error.operators) if name in first]:
         return found
     quoted = set(_QUOTED.findall(error.seen))
     called = (
