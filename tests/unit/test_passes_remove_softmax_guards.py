@@ -105,6 +105,17 @@ def test_two_masks_that_add_up_need_it() -> None:
     assert not outputs["y"].any()
 
 
+def test_a_product_with_a_bias_may_hold_a_mask() -> None:
+    """In two axes a Gemm adds it, as fusions of others write it."""
+    weights = {"zero": np.float32(0), "mask": np.full((5, 5), -np.inf, np.float32)}
+    takes, gives = "float[5,4] q, float[4,5] k, float[5,4] v", "float[5,4] y"
+    for body, goes in (("t = Gemm(q, k, mask)", False), ("t = Gemm(q, k)", True)):
+        used = weights if not goes else {"zero": weights["zero"]}
+        model = graph(body + GUARD, takes=takes, gives=gives, **used)
+        PASSES.get("infer_shapes")(model)
+        assert PASSES.get(NAME)(model).modified is goes
+
+
 def test_float16_stays() -> None:
     body = "t = MatMul(q, k)" + GUARD
     takes = "float16[3,5,4] q, float16[3,4,5] k, float16[3,5,4] v"

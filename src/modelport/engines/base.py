@@ -74,6 +74,11 @@ class Rules:
         return reason
 
 
+def because(reason: str) -> str:
+    """What `Rules.lacks` says, to follow an operator's name; nothing where it only says that it lacks it."""
+    return "" if reason.startswith("it lacks ") else f": {reason}"
+
+
 @cache
 def _read_table(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from modelport.engines.base import because
 from modelport.errors import EngineError
 from modelport.graph import operators, provenance
 from modelport.passes import PASSES
@@ -30,7 +31,7 @@ def demand_operators(engine: Engine, model: ir.Model) -> None:
         return
     names = [node.op_type for node, _ in lacking]
     told = "; ".join(
-        f"{node.op_type} (in {provenance.describe(node)}){_because(reason)}"
+        f"{node.op_type} (in {provenance.describe(node)}){because(reason)}"
         for node, reason in lacking
     )
     raise EngineError(
@@ -40,11 +41,6 @@ def demand_operators(engine: Engine, model: ir.Model) -> None:
         "lists them) with a rewrite or a function, or choose another engine",
         module_path=provenance.module_of(lacking[0][0]) or None,
     )
-
-
-def _because(reason: str) -> str:
-    """Nothing where an engine only says that it has no such operator."""
-    return "" if reason.startswith("it lacks ") else f": {reason}"
 
 
 def _lacking(engine: Engine, model: ir.Model) -> Iterator[tuple[ir.Node, str]]:

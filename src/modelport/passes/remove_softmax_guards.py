@@ -38,7 +38,7 @@ WIDE = {
     ir.DataType.BFLOAT16: ml_dtypes.bfloat16,
 }
 
-PRODUCTS = {"MatMul", "Gemm", "Einsum"}
+PRODUCTS = {"MatMul", "Einsum"}
 """Whose results are taken to be finite, and far smaller than the largest number."""
 
 VIEWS = {"Reshape", "Transpose", "Unsqueeze", "Squeeze", "Expand", "Identity", "Slice"}
@@ -90,7 +90,7 @@ def _largest(value: ir.Value | None, depth: int = DEPTH) -> float | None:
     node = None if value is None else value.producer()
     if not depth or node is None or not is_op(node, node.op_type):
         return None
-    if node.op_type in PRODUCTS:
+    if node.op_type in PRODUCTS or (node.op_type == "Gemm" and len(node.inputs) < 3):
         return 0.0
     if node.op_type in VIEWS:
         return _largest(node.inputs[0], depth - 1)

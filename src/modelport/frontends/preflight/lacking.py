@@ -8,6 +8,7 @@ import onnx_ir as ir
 import torch
 
 from modelport.engines import ENGINES
+from modelport.engines.base import because
 from modelport.frontends.explain import quiet
 from modelport.frontends.preflight.exporting import Attempt, failure
 from modelport.frontends.preflight.finding import Finding, finding
@@ -48,11 +49,10 @@ def lacking(
                 place = places.of_line(
                     node.metadata_props.get(provenance.LINE), provenance.module_of(node)
                 )
-                because = "" if reason.startswith("it lacks ") else f": {reason}"
                 yield finding(
                     "engine-lacks",
                     "error",
-                    f"{name} lacks the operator {node.op_type}{because}",
+                    f"{name} lacks the operator {node.op_type}{because(reason)}",
                     f"Compose it of operators that {name} takes, or choose another engine",
                     place,
                 )
